@@ -1,0 +1,36 @@
+// How one K or V vector (one token, one head) is stored in a page.
+//
+// fp32 and bf16 are plain (bf16: nearest, ties to even). int8 is asymmetric (system.md 2.5):
+//   x = s * c + m,   c in 0..255,   m = min(x) rounded down to f16,
+//   s = (max(x) - m) / 255 rounded up to f16, so that the largest value is reached;
+// a constant vector has s = 0 and m = f16(x). Values beyond the f16 range are clamped to it.
+// So |x - x^| <= s / 2, up to float rounding.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "tensor/dtype.h"
+
+namespace lserve {
+
+enum class KvFormat { kF32, kBF16, kInt8 };
+
+struct KvScale {
+  f16 scale;  // s
+  f16 min;    // m
+};
+
+const char* kv_format_name(KvFormat format);
+constexpr bool has_scales(KvFormat format) { return format == KvFormat::kInt8; }
+// Bytes of the codes of one vector, its scale not included.
+int64_t kv_vector_bytes(KvFormat format, int64_t head_dim);
+
+// Stores x. `scale` is written only where has_scales(format).
+void quantise_kv(KvFormat format, std::span<const float> x, std::byte* codes, KvScale* scale);
+// Reads back what attention sees: for int8 float(s) * c + float(m), rounded after each operation.
+void dequantise_kv(KvFormat format, const std::byte* codes, const KvScale* scale,
+                   std::span<float> x);
+
+}  // namespace lserve
