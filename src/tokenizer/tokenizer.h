@@ -1,0 +1,49 @@
+// Text to token ids and back: byte-level BPE. START HERE for tokenizer/.
+//
+// Thread-safe after construction. Encoding takes time linear in the text (up to a logarithm), and stack
+// that does not depend on it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "checkpoint/tokenizer_data.h"
+
+namespace lserve {
+
+enum class SpecialTokens {
+  kAsText,  // "<|im_start|>" in the text is ordinary characters: what users type
+  kParse,   // it becomes the control token: text that a template wrote
+};
+
+class Tokenizer {
+ public:
+  static Result<std::unique_ptr<Tokenizer>> create(TokenizerData data);
+  ~Tokenizer();
+
+  // Never adds BOS; invalid UTF-8 is encoded byte for byte.
+  std::vector<int32_t> encode(std::string_view text, SpecialTokens specials) const;
+  // As above with BOS in front if the tokenizer adds one and it is not there already.
+  std::vector<int32_t> encode_with_bos(std::string_view text, SpecialTokens specials) const;
+
+  int64_t vocab_size() const;
+  // The bytes of one token; empty for ids out of range. Control tokens give their text.
+  std::string_view token_bytes(int32_t id) const;
+  bool is_special(int32_t id) const;
+  bool is_end_of_text(int32_t id) const;  // one of eos_token_ids
+  // All tokens' bytes, control tokens left out; may be invalid UTF-8 (Detokenizer repairs).
+  std::string decode(std::span<const int32_t> ids) const;
+  const TokenizerData& data() const;
+
+ private:
+  struct Tables;
+  explicit Tokenizer(std::unique_ptr<Tables> tables);
+  std::unique_ptr<Tables> tables_;
+};
+
+}  // namespace lserve
