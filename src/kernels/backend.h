@@ -1,0 +1,79 @@
+// START HERE: everything that the engine asks of hardware, on one page.
+//
+// A backend owns memory and runs operations. Three implement it: reference/ (plain float loops: the
+// oracle, and the best explanation), cpu/ (threads and SIMD), and later cuda/. Each operation has a
+// header of its name with its parameters, formula, shapes and requirements.
+//
+// Operations run in call order; results may be read after synchronize(). None allocates device
+// memory except allocate() and load_weight(); none fails for reasons of data: what users can cause
+// is checked above. One thread at a time may call a backend.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "kernels/decode_attention.h"
+#include "kernels/embed.h"
+#include "kernels/linear.h"
+#include "kernels/page_scores.h"
+#include "kernels/prefill_attention.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rope.h"
+#include "kernels/sample.h"
+#include "kernels/select_pages.h"
+#include "kernels/silu_mul.h"
+#include "kernels/weight.h"
+#include "kernels/write_kv.h"
+
+namespace lserve {
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // "cpu, 2 threads, avx512 (vnni, bf16)": for people.
+  virtual std::string describe() const = 0;
+
+  // Memory.
+  // Zeroed; committed on first touch where the system can. kMemory if there is none.
+  virtual Result<Buffer> allocate(size_t bytes) = 0;
+  // Brings a matrix into this backend's layout. kMemory.
+  virtual Result<Weight> load_weight(const RawWeight& raw) = 0;
+  // Bytes that load_weight keeps for such a matrix: for the memory plan.
+  virtual int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const = 0;
+
+  // Tokens in, hidden states, logits out.
+  virtual void embed(const EmbedParams& params) = 0;
+  virtual void rms_norm(const RmsNormParams& params) = 0;
+  virtual void linear(const LinearParams& params) = 0;
+  virtual void silu_mul(const SiluMulParams& params) = 0;
+  virtual void rope(const RopeParams& params) = 0;
+
+  // The KV cache and attention over it.
+  virtual void write_kv(const WriteKvParams& params) = 0;
+  virtual void prefill_attention(const PrefillAttentionParams& params) = 0;
+  virtual void page_scores(const PageScoreParams& params) = 0;
+  virtual void select_pages(const SelectPagesParams& params) = 0;
+  virtual void gather_spans(const GatherSpansParams& params) = 0;
+  virtual void decode_attention(const DecodeAttentionParams& params) = 0;
+
+  // From logits to tokens.
+  virtual void sample(const SampleParams& params) = 0;
+  virtual void log_probs(const LogProbParams& params) = 0;
+
+  virtual void synchronize() {}
+};
+
+enum class BackendKind { kReference, kCpu };
+enum class CpuIsa { kAuto, kGeneric, kAvx2, kAvx512 };
+
+struct BackendOptions {
+  BackendKind kind = BackendKind::kCpu;
+  int num_threads = 0;         // 0: as many as the process may use
+  CpuIsa isa = CpuIsa::kAuto;  // kCpu only; an instruction set the machine lacks is kDevice
+};
+
+Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options);
+
+}  // namespace lserve

@@ -1,0 +1,48 @@
+// The page selector's second half: which pages a retrieval head reads.
+//
+// select_pages: from P = ceil(kv_len/64) > budget pages keeps `budget`: the forced ones (the first
+// num_sink_pages, and the last two) and the best-scored others; ties go to the lower index, NaN
+// never wins (it counts as less than every number); the result is ascending. (system.md 2.3)
+//
+// gather_spans: turns a selection, possibly made some steps ago, into the spans that decode
+// attention reads now: the selected pages, and those of the last two pages of the moment which came
+// since.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/paged_kv_view.h"
+#include "tensor/tensor.h"
+
+namespace lserve {
+
+struct SelectPagesParams {
+  TensorView scores;                   // [rows, max_pages]  f32, one row an item
+  std::span<const int32_t> num_pages;  // [rows]: P of each, > budget
+  int32_t budget = 0;                  // pages kept
+  int32_t num_sink_pages = 0;          // budget >= num_sink_pages + 3
+  TensorView selected;                 // [rows, budget]  i32: page_idx, ascending
+};
+
+struct GatherSpansWork {
+  int32_t row = 0;             // of selected
+  int32_t page_table = 0;      // page_idx 0 of the sequence, as an offset into page_ids
+  int32_t kv_len = 0;          // now
+  int32_t selected_pages = 0;  // P when the selection was made: pages from here on are appended
+  int32_t first_span = 0;      // where the spans go; their number is num_gathered_spans()
+};
+
+struct GatherSpansParams {
+  TensorView selected;                // [rows, budget]  i32
+  std::span<const int32_t> page_ids;  // page_idx -> page_id
+  std::span<const GatherSpansWork> work;
+  std::span<PageSpan> spans;  // written
+};
+
+// budget + the pages that came since the selection. REQUIRES: at most two of them.
+inline int32_t num_gathered_spans(int32_t budget, const GatherSpansWork& work) {
+  return budget + (work.kv_len + kPageSize - 1) / kPageSize - work.selected_pages;
+}
+
+}  // namespace lserve
