@@ -18,11 +18,12 @@
 namespace lserve {
 
 struct SelectPagesParams {
-  TensorView scores;                   // [rows, max_pages]  f32, one row an item
-  std::span<const int32_t> num_pages;  // [rows]: P of each, > budget
-  int32_t budget = 0;                  // pages kept
-  int32_t num_sink_pages = 0;          // budget >= num_sink_pages + 3
-  TensorView selected;                 // [rows, budget]  i32: page_idx, ascending
+  TensorView scores;                   // [items, max_pages]  f32
+  std::span<const int32_t> num_pages;  // [items]: P of each, > budget
+  std::span<const int32_t> rows;       // [items]: the row of `selected` that each fills
+  int32_t budget = 0;                  // pages kept; >= num_sink_pages + 3
+  int32_t num_sink_pages = 0;
+  TensorView selected;  // [rows, budget]  i32: page_idx, ascending
 };
 
 struct GatherSpansWork {

@@ -1,0 +1,37 @@
+// The work lists of one layer's decode attention: which heads select anew, and which spans each
+// reads. Made on the host, plain data; a step is: page_scores(score) -> select_pages(select) ->
+// gather_spans(gather) -> decode_attention(work).
+#pragma once
+
+#include <vector>
+
+#include "attention/attention_config.h"
+#include "attention/batch_view.h"
+#include "attention/head_pattern.h"
+#include "kernels/decode_attention.h"
+#include "kernels/select_pages.h"
+
+namespace lserve {
+
+struct DecodePlan {
+  // Every (sequence, KV head). Spans of streaming heads and of heads within the budget are already
+  // in `spans`; those of selected heads are reserved, and gather_spans writes them.
+  std::vector<DecodeWork> work;
+  std::vector<PageSpan> spans;
+  // Heads that select in this step; empty lists if none does.
+  std::vector<PageScoreWork> score;
+  std::vector<int32_t> select_num_pages;  // [score.size()]
+  std::vector<int32_t> select_rows;       // [score.size()]
+  // Heads that read a selection, new or reused.
+  std::vector<GatherSpansWork> gather;
+  // Summed over (sequence, KV head): pages read, and pages that dense attention would read.
+  int64_t pages_read = 0;
+  int64_t pages_held = 0;
+};
+
+// Fills `plan` for a batch of sequences with q_len 1, and tells each sequence's PageSelection about
+// its refresh: the caller must run the selection before it plans the next step.
+void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t layer,
+                 const AttentionConfig& config, DecodePlan* plan);
+
+}  // namespace lserve

@@ -1,0 +1,59 @@
+// KvCache: the two pools with their memory, for all layers. START HERE for floor 4.
+//
+// Contract in prose: docs/contracts/kv_cache.md. Per layer and class there is one allocation
+// [page][head of the class][K | V | scales], and one for the key statistics of retrieval heads
+// ([page][head][logical page][2][head_dim]), both indexed by the same page ids. A layer may have no
+// heads of a class. Not thread-safe.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "kernels/backend.h"
+#include "kernels/paged_kv_view.h"
+#include "kv_cache/page_pool.h"
+#include "kv_cache/page_table.h"
+
+namespace lserve {
+
+enum class HeadClass { kRetrieval = 0, kStreaming = 1 };
+inline constexpr int kNumHeadClasses = 2;
+constexpr size_t index_of(HeadClass c) { return static_cast<size_t>(c); }
+
+struct KvCacheConfig {
+  std::vector<std::array<int32_t, kNumHeadClasses>> num_heads;  // [num_layers][class]
+  int32_t head_dim = 0;
+  KvFormat format = KvFormat::kBF16;
+  int32_t logical_page_size = 16;
+  bool key_stats = false;  // kept for the retrieval pool only
+  std::array<int64_t, kNumHeadClasses> num_pages{};
+
+  // Bytes of one page over all layers, statistics included.
+  int64_t page_bytes(HeadClass c) const;
+  int64_t total_bytes() const;
+};
+
+class KvCache {
+ public:
+  // kMemory if the backend has no room. The backend must outlive the cache.
+  static Result<std::unique_ptr<KvCache>> create(const KvCacheConfig& config, Backend& backend);
+
+  const KvCacheConfig& config() const { return config_; }
+  PagePool& pool(HeadClass c) { return pools_[index_of(c)]; }
+  PagedKvView view(int64_t layer, HeadClass c) const;
+  // Both views of a layer, indexed by class: what the attention kernels take.
+  std::array<PagedKvView, kNumHeadClasses> views(int64_t layer) const;
+
+ private:
+  explicit KvCache(const KvCacheConfig& config);
+
+  KvCacheConfig config_;
+  std::array<PagePool, kNumHeadClasses> pools_;
+  std::vector<std::array<Buffer, kNumHeadClasses>> tiles_;  // [num_layers]
+  std::vector<Buffer> key_stats_;                           // [num_layers], retrieval
+};
+
+}  // namespace lserve
