@@ -1,0 +1,77 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/strings.h"
+
+namespace lserve {
+
+Result<std::unique_ptr<Engine>> Engine::load(EnginePlan plan, std::unique_ptr<Backend> backend,
+                                             const LoadProgress& progress) {
+  std::unique_ptr<Engine> engine(new Engine(std::move(plan), std::move(backend)));
+  const EnginePlan& p = engine->plan_;
+  Backend& b = *engine->backend_;
+  ASSIGN_OR_RETURN(engine->cache_, KvCache::create(p.memory.kv, b));
+  ASSIGN_OR_RETURN(Workspace workspace, Workspace::create(p.inputs.config, p.memory.workspace, b));
+  ASSIGN_OR_RETURN(ModelWeights weights, load_weights(*p.checkpoint, b, progress));
+  engine->model_ =
+      std::make_unique<Llama>(p.inputs.config, std::move(weights), std::move(workspace),
+                              p.inputs.attention, p.inputs.pattern, b);
+  return engine;
+}
+
+Sequence Engine::new_sequence() {
+  return {SequencePages(*cache_), PageSelection(model_->pattern(), 0), {}};
+}
+
+Status Engine::begin_step(Sequence& sequence, std::span<const int32_t> tokens) {
+  const int64_t begin = sequence.kv_len();
+  const auto count = static_cast<int64_t>(tokens.size());
+  if (begin + count > context()) {
+    return memory_error(cat("the context of ", with_separators(context()), " tokens is full"));
+  }
+  RETURN_IF_ERROR(sequence.pages.extend(count));
+  step_.clear();
+  step_.token_ids.assign(tokens.begin(), tokens.end());
+  for (int64_t i = 0; i < count; ++i) {
+    step_.positions.push_back(static_cast<int32_t>(begin + i));
+  }
+  for (const HeadClass c : {HeadClass::kRetrieval, HeadClass::kStreaming}) {
+    if (cache_->config().num_pages[index_of(c)] == 0) continue;
+    auto& slots = step_.slots[index_of(c)];
+    slots.resize(tokens.size());
+    sequence.pages.fill_slots(c, begin, slots);
+  }
+  return {};
+}
+
+void Engine::run_step(Sequence& sequence, std::span<const int32_t> tokens, int64_t local_tokens) {
+  counts_ += model_->forward(step_, *cache_);
+  sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+  sequence.pages.drop_outside_window(model_->attention().sink_tokens, local_tokens);
+}
+
+Status Engine::prefill(Sequence& sequence, std::span<const int32_t> tokens) {
+  CHECK(!tokens.empty());
+  CHECK_LE(static_cast<int64_t>(tokens.size()), chunk());
+  RETURN_IF_ERROR(begin_step(sequence, tokens));
+  step_.prefill.add(sequence.pages, static_cast<int32_t>(tokens.size()), nullptr);
+  // A selection made before a prefill (an earlier turn of a chat) knows nothing of the new pages.
+  sequence.selection.clear();
+  const AttentionConfig& attention = model_->attention();
+  run_step(
+      sequence, tokens,
+      std::max(attention.prefill_window().local_tokens, attention.decode_window().local_tokens));
+  return {};
+}
+
+Status Engine::decode(Sequence& sequence, int32_t token) {
+  const std::span<const int32_t> tokens(&token, 1);
+  RETURN_IF_ERROR(begin_step(sequence, tokens));
+  step_.decode.add(sequence.pages, 1, &sequence.selection);
+  run_step(sequence, tokens, model_->attention().decode_window().local_tokens);
+  return {};
+}
+
+}  // namespace lserve

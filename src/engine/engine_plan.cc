@@ -1,0 +1,118 @@
+#include "engine/engine_plan.h"
+
+#include <optional>
+#include <utility>
+
+#include "base/file.h"
+#include "base/strings.h"
+#include "checkpoint/head_pattern_file.h"
+#include "model/weights.h"
+
+namespace lserve {
+
+namespace {
+
+// A pattern is read for a mode that uses it, from the path given or from the model's own folder.
+Result<std::optional<HeadPatternFile>> find_pattern(const EngineConfig& config,
+                                                    const ModelConfig& model) {
+  const std::string own = config.model_path + "/head_pattern";
+  std::string path = config.head_pattern_path;
+  if (path.empty() && directory_exists(own)) path = own;
+  if (path.empty()) return std::optional<HeadPatternFile>();
+  ASSIGN_OR_RETURN(HeadPatternFile pattern, read_head_pattern(path));
+  if (pattern.num_layers != model.num_layers || pattern.num_kv_heads != model.num_kv_heads) {
+    return model_error(cat("head pattern ", pattern.path, " is for ", pattern.num_layers,
+                           " layers x ", pattern.num_kv_heads, " KV heads, this model has ",
+                           model.num_layers, " x ", model.num_kv_heads));
+  }
+  return std::optional(std::move(pattern));
+}
+
+// system.md 9, defaults: lserve and streaming need a pattern unless no head is to stream.
+Status decide_attention(const EngineConfig& config, EnginePlan* plan) {
+  const ModelConfig& model = plan->inputs.config;
+  AttentionConfig& attention = plan->inputs.attention;
+  attention = config.attention;
+  std::optional<HeadPatternFile> pattern;
+  if (!config.mode || has_streaming_heads(*config.mode)) {
+    ASSIGN_OR_RETURN(pattern, find_pattern(config, model));
+  }
+  attention.mode = config.mode.value_or(pattern ? AttentionMode::kLServe : AttentionMode::kDense);
+  if (pattern) {
+    const auto tokens = [](std::optional<int64_t> value, int32_t otherwise) {
+      return static_cast<int32_t>(value.value_or(otherwise));
+    };
+    attention.sink_tokens = tokens(pattern->sink_tokens, attention.sink_tokens);
+    attention.local_tokens = tokens(pattern->local_tokens, attention.local_tokens);
+  }
+  attention.sink_tokens = config.sink_tokens.value_or(attention.sink_tokens);
+  attention.local_tokens = config.local_tokens.value_or(attention.local_tokens);
+  RETURN_IF_ERROR(validate(attention));
+
+  const bool streams = has_streaming_heads(attention.mode) && config.streaming_fraction > 0;
+  if (streams && !pattern) {
+    return usage_error(cat("--attention ", attention_mode_name(attention.mode),
+                           " needs a head pattern: give --streaming-heads FILE, or "
+                           "--streaming-fraction 0"));
+  }
+  if (streams) plan->pattern_path = pattern->path;
+  plan->inputs.pattern =
+      streams ? HeadPattern::from_gates(model.num_layers, model.num_kv_heads, pattern->gates,
+                                        config.streaming_fraction)
+              : HeadPattern::uniform(model.num_layers, model.num_kv_heads, HeadClass::kRetrieval);
+  return {};
+}
+
+// The context, and the memory it needs.
+Status decide_context(const EngineConfig& config, EnginePlan* plan) {
+  const ModelConfig& model = plan->inputs.config;
+  const bool own_rope = !config.rope_theta && !config.rope_scaling;
+  const int64_t wanted = config.max_model_len.value_or(model.max_position);
+  if (own_rope && wanted > model.max_position) {
+    return usage_error(cat(
+        "--max-model-len ", with_separators(wanted), " is more than the model's context of ",
+        with_separators(model.max_position), " (to extend it: --rope-scaling or --rope-theta)"));
+  }
+  plan->available_bytes = available_memory();
+  plan->memory = plan_memory(plan->inputs, wanted);
+  if (plan->memory.total_bytes() <= plan->available_bytes) return {};
+
+  const int64_t fits = largest_context(plan->inputs, wanted, plan->available_bytes);
+  if (!config.max_model_len && fits > 0) {
+    plan->context_reduced = true;
+    plan->memory = plan_memory(plan->inputs, fits);
+    return {};
+  }
+  const std::string need =
+      cat("a context of ", with_separators(wanted), " tokens needs ",
+          human_bytes(static_cast<uint64_t>(plan->memory.total_bytes())), " (weights ",
+          human_bytes(static_cast<uint64_t>(plan->memory.weight_bytes)), ", KV cache ",
+          human_bytes(static_cast<uint64_t>(plan->memory.kv_bytes())), "), ",
+          human_bytes(static_cast<uint64_t>(plan->available_bytes)), " are available. ");
+  if (fits == 0) return memory_error(cat(need, "Not even one token fits."));
+  return memory_error(cat(need, "Largest that fits: ", with_separators(fits),
+                          ". Use --max-model-len ", fits, " or --kv-cache-dtype int8."));
+}
+
+}  // namespace
+
+Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend) {
+  EnginePlan plan;
+  ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::open(config.model_path));
+  ModelConfig& model = plan.inputs.config;
+  model = plan.checkpoint->config();
+  if (config.rope_scaling) {
+    const double theta = model.rope.theta;
+    model.rope = *config.rope_scaling;
+    model.rope.theta = theta;
+  }
+  if (config.rope_theta) model.rope.theta = *config.rope_theta;
+  RETURN_IF_ERROR(decide_attention(config, &plan));
+  plan.inputs.kv_format = config.kv_format;
+  plan.inputs.chunk = config.chunk;
+  plan.inputs.weight_bytes = planned_weight_bytes(*plan.checkpoint, backend);
+  RETURN_IF_ERROR(decide_context(config, &plan));
+  return plan;
+}
+
+}  // namespace lserve

@@ -1,0 +1,28 @@
+// EnginePlan: everything that is decided before a weight is read. Cheap: only headers are opened.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "checkpoint/checkpoint.h"
+#include "engine/engine_config.h"
+#include "engine/memory_plan.h"
+
+namespace lserve {
+
+struct EnginePlan {
+  std::unique_ptr<Checkpoint> checkpoint;
+  MemoryInputs inputs;       // model, attention, pattern, formats; overrides applied
+  std::string pattern_path;  // "": no file
+  MemoryPlan memory;
+  int64_t available_bytes = 0;
+  bool context_reduced = false;  // the model's own context did not fit, and none was asked for
+};
+
+// Opens the model and decides attention mode, pattern, context and memory. Errors: kModel (files,
+// a pattern for another model), kUsage (options that contradict each other or the model), kMemory
+// with the largest context that fits.
+Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend);
+
+}  // namespace lserve

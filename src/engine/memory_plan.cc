@@ -1,0 +1,124 @@
+#include "engine/memory_plan.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string>
+
+#include "attention/page_selection.h"
+#include "base/checked_math.h"
+#include "base/file.h"
+
+namespace lserve {
+
+namespace {
+
+// Rows of logits computed at once: enough for a fast matrix product, small beside the weights.
+constexpr int64_t kLogitRows = 64;
+
+// Streaming pages a sequence holds at most: the sink, and the window before a chunk with the chunk
+// itself (one page more at either end, where they begin and end inside a page).
+int64_t streaming_pages(const AttentionConfig& attention, int64_t chunk, int64_t all_pages) {
+  const int64_t local =
+      std::max(attention.decode_window().local_tokens, attention.prefill_window().local_tokens);
+  return std::min(all_pages,
+                  attention.num_sink_pages() + ceil_div<int64_t>(local + chunk, kPageSize) + 2);
+}
+
+KvCacheConfig plan_kv(const MemoryInputs& inputs, int64_t context) {
+  KvCacheConfig kv;
+  bool any_streaming = false;
+  bool any_retrieval = false;
+  for (int64_t layer = 0; layer < inputs.config.num_layers; ++layer) {
+    const auto count = [&](HeadClass c) {
+      return static_cast<int32_t>(inputs.pattern.heads(layer, c).size());
+    };
+    kv.num_heads.push_back({count(HeadClass::kRetrieval), count(HeadClass::kStreaming)});
+    any_retrieval |= count(HeadClass::kRetrieval) > 0;
+    any_streaming |= count(HeadClass::kStreaming) > 0;
+  }
+  kv.head_dim = static_cast<int32_t>(inputs.config.head_dim);
+  kv.format = inputs.kv_format;
+  kv.logical_page_size = inputs.attention.logical_page_size;
+  kv.key_stats = has_page_selection(inputs.attention.mode);
+  const int64_t pages = ceil_div<int64_t>(context, kPageSize);
+  if (any_retrieval) kv.num_pages[index_of(HeadClass::kRetrieval)] = pages;
+  if (any_streaming) {
+    kv.num_pages[index_of(HeadClass::kStreaming)] =
+        streaming_pages(inputs.attention, inputs.chunk, pages);
+  }
+  return kv;
+}
+
+WorkspaceLimits plan_workspace(const MemoryInputs& inputs, int64_t context) {
+  WorkspaceLimits limits;
+  limits.max_tokens = std::max(inputs.chunk, kLogitRows);
+  limits.max_logit_rows = kLogitRows;
+  if (!has_page_selection(inputs.attention.mode)) return limits;
+  limits.max_pages = ceil_div<int64_t>(context, kPageSize);
+  limits.max_score_rows = inputs.config.num_kv_heads;
+  limits.num_selection_rows = PageSelection::num_rows(inputs.pattern);
+  limits.budget_pages = inputs.attention.budget_pages();
+  return limits;
+}
+
+// The number at the start of a small system file, as its first word or after `key`.
+std::optional<int64_t> number_in(const std::string& path, const std::string& key) {
+  const Result<std::string> text = read_file(path, 1 << 20);
+  if (!text.ok()) return std::nullopt;
+  size_t at = key.empty() ? 0 : text->find(key);
+  if (at == std::string::npos) return std::nullopt;
+  at = text->find_first_not_of(" \t", at + key.size());
+  if (at == std::string::npos) return std::nullopt;
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data() + at, text->data() + text->size(), value);
+  return error == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context) {
+  MemoryPlan plan;
+  plan.context = context;
+  plan.weight_bytes = inputs.weight_bytes;
+  plan.kv = plan_kv(inputs, context);
+  plan.workspace = plan_workspace(inputs, context);
+  const auto pool_bytes = [&](HeadClass c) {
+    return plan.kv.page_bytes(c) * plan.kv.num_pages[index_of(c)];
+  };
+  plan.retrieval_kv_bytes = pool_bytes(HeadClass::kRetrieval);
+  plan.streaming_kv_bytes = pool_bytes(HeadClass::kStreaming);
+  plan.workspace_bytes = Workspace::planned_bytes(inputs.config, plan.workspace);
+  return plan;
+}
+
+int64_t largest_context(const MemoryInputs& inputs, int64_t limit, int64_t available_bytes) {
+  int64_t fits = 0;
+  int64_t too_large = limit + 1;
+  while (too_large - fits > 1) {
+    const int64_t middle = fits + (too_large - fits) / 2;
+    (plan_memory(inputs, middle).total_bytes() <= available_bytes ? fits : too_large) = middle;
+  }
+  // A whole number of pages: what a message should suggest.
+  return fits == limit ? fits : fits / kPageSize * kPageSize;
+}
+
+int64_t available_memory() {
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  int64_t available = page * ::sysconf(_SC_PHYS_PAGES);
+  if (const auto kib = number_in("/proc/meminfo", "MemAvailable:")) available = *kib * 1024;
+  const auto group_limit = number_in("/sys/fs/cgroup/memory.max", "");
+  const auto group_used = number_in("/sys/fs/cgroup/memory.current", "");
+  if (group_limit && group_used) available = std::min(available, *group_limit - *group_used);
+  struct rlimit space {};
+  if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
+    const int64_t used = page * number_in("/proc/self/statm", "").value_or(0);
+    available = std::min(available, static_cast<int64_t>(space.rlim_cur) - used);
+  }
+  return std::max<int64_t>(available, 0);
+}
+
+}  // namespace lserve

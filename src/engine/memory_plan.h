@@ -1,0 +1,47 @@
+// The memory plan: what a context costs, before anything is allocated.
+#pragma once
+
+#include <cstdint>
+
+#include "attention/attention_config.h"
+#include "attention/head_pattern.h"
+#include "checkpoint/model_config.h"
+#include "kv_cache/kv_cache.h"
+#include "model/workspace.h"
+
+namespace lserve {
+
+// What the plan depends on, besides the context.
+struct MemoryInputs {
+  ModelConfig config;
+  AttentionConfig attention;
+  HeadPattern pattern;
+  KvFormat kv_format = KvFormat::kBF16;
+  int64_t chunk = 512;
+  int64_t weight_bytes = 0;
+};
+
+struct MemoryPlan {
+  int64_t context = 0;  // tokens of one sequence
+  int64_t weight_bytes = 0;
+  int64_t retrieval_kv_bytes = 0;  // key statistics included
+  int64_t streaming_kv_bytes = 0;
+  int64_t workspace_bytes = 0;
+  KvCacheConfig kv;
+  WorkspaceLimits workspace;
+
+  int64_t kv_bytes() const { return retrieval_kv_bytes + streaming_kv_bytes; }
+  int64_t total_bytes() const { return weight_bytes + kv_bytes() + workspace_bytes; }
+};
+
+MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context);
+
+// The largest context, at most `limit`, whose plan needs no more than `available_bytes`; 0 if none
+// does.
+int64_t largest_context(const MemoryInputs& inputs, int64_t limit, int64_t available_bytes);
+
+// What this process may still allocate: the machine's available memory, cut by the limits of its
+// control group and of its address space.
+int64_t available_memory();
+
+}  // namespace lserve

@@ -1,0 +1,113 @@
+#include "model/weights.h"
+
+#include <cmath>
+
+#include "base/strings.h"
+
+namespace lserve {
+
+namespace {
+
+// Reads tensors by name, one after the other, through one reused host buffer.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress)
+      : checkpoint_(checkpoint), backend_(backend), progress_(progress) {
+    for (const TensorInfo& tensor : checkpoint.tensors()) total_ += tensor.bytes;
+  }
+
+  Status matrix(const std::string& name, Weight* out) {
+    ASSIGN_OR_RETURN(const TensorInfo* tensor, read(name));
+    if (tensor->shape.size() != 2) return model_error(cat(name, ": not a matrix"));
+    ASSIGN_OR_RETURN(*out, backend_.load_weight({tensor->format, tensor->shape[0], tensor->shape[1],
+                                                 bytes(*tensor)}));
+    return {};
+  }
+
+  Status vector(const std::string& name, VectorWeight* out) {
+    ASSIGN_OR_RETURN(const TensorInfo* tensor, read(name));
+    out->size = tensor->shape[0];
+    ASSIGN_OR_RETURN(out->buffer,
+                     backend_.allocate(static_cast<size_t>(out->size) * sizeof(float)));
+    const std::span<float> values(out->buffer.as<float>(), static_cast<size_t>(out->size));
+    dequantise_row(tensor->format, bytes(*tensor), values);
+    for (const float value : values) {
+      if (!std::isfinite(value))
+        return model_error(cat(name, ": holds a value that is not finite"));
+    }
+    return {};
+  }
+
+  Status optional_vector(const std::string& name, VectorWeight* out) {
+    return checkpoint_.find(name) == nullptr ? Status() : vector(name, out);
+  }
+
+ private:
+  Result<const TensorInfo*> read(const std::string& name) {
+    const TensorInfo* tensor = checkpoint_.find(name);
+    if (tensor == nullptr) return model_error(cat("the checkpoint has no tensor ", name));
+    if (buffer_.size() < tensor->bytes) buffer_.resize(tensor->bytes);
+    RETURN_IF_ERROR(checkpoint_.read_tensor(*tensor, {buffer_.data(), tensor->bytes}));
+    done_ += tensor->bytes;
+    if (progress_) progress_(done_, total_);
+    return tensor;
+  }
+  std::span<const std::byte> bytes(const TensorInfo& tensor) const {
+    return {buffer_.data(), tensor.bytes};
+  }
+
+  const Checkpoint& checkpoint_;
+  Backend& backend_;
+  const LoadProgress& progress_;
+  std::vector<std::byte> buffer_;
+  uint64_t done_ = 0;
+  uint64_t total_ = 0;
+};
+
+Status load_layer(Loader& loader, int64_t layer, LayerWeights* out) {
+  const std::string prefix = cat("model.layers.", layer, ".");
+  const auto name = [&](const char* tensor) { return prefix + tensor; };
+  RETURN_IF_ERROR(loader.vector(name("input_layernorm.weight"), &out->attention_norm));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.q_proj.weight"), &out->q));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.k_proj.weight"), &out->k));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.v_proj.weight"), &out->v));
+  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.q_proj.bias"), &out->q_bias));
+  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.k_proj.bias"), &out->k_bias));
+  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.v_proj.bias"), &out->v_bias));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.o_proj.weight"), &out->o));
+  RETURN_IF_ERROR(loader.vector(name("post_attention_layernorm.weight"), &out->mlp_norm));
+  RETURN_IF_ERROR(loader.matrix(name("mlp.gate_proj.weight"), &out->gate));
+  RETURN_IF_ERROR(loader.matrix(name("mlp.up_proj.weight"), &out->up));
+  return loader.matrix(name("mlp.down_proj.weight"), &out->down);
+}
+
+}  // namespace
+
+Result<ModelWeights> load_weights(const Checkpoint& checkpoint, Backend& backend,
+                                  const LoadProgress& progress) {
+  Loader loader(checkpoint, backend, progress);
+  ModelWeights weights;
+  RETURN_IF_ERROR(loader.matrix("model.embed_tokens.weight", &weights.embedding));
+  if (!checkpoint.config().tied_embeddings) {
+    RETURN_IF_ERROR(loader.matrix("lm_head.weight", &weights.lm_head));
+  }
+  RETURN_IF_ERROR(loader.vector("model.norm.weight", &weights.final_norm));
+  weights.layers.resize(static_cast<size_t>(checkpoint.config().num_layers));
+  for (size_t layer = 0; layer < weights.layers.size(); ++layer) {
+    RETURN_IF_ERROR(load_layer(loader, static_cast<int64_t>(layer), &weights.layers[layer]));
+  }
+  RETURN_IF_ERROR(checkpoint.verify_unchanged());
+  return weights;
+}
+
+int64_t planned_weight_bytes(const Checkpoint& checkpoint, const Backend& backend) {
+  int64_t total = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    total += tensor.shape.size() == 2
+                 ? backend.weight_bytes(tensor.format, tensor.shape[0], tensor.shape[1])
+                 : tensor.shape[0] * static_cast<int64_t>(sizeof(float));
+  }
+  return total;
+}
+
+}  // namespace lserve
