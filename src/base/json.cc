@@ -66,9 +66,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     if (error_.empty()) error_ = std::move(why);
     return false;
   }
-  bool count() {
-    return ++num_elements_ <= limits_.max_elements || fail("too many values");
-  }
+  bool count() { return ++num_elements_ <= limits_.max_elements || fail("too many values"); }
   bool add(Json value) {
     if (!count()) return false;
     attach(std::move(value));
@@ -110,11 +108,21 @@ void dump_string(const std::string& text, std::string& out) {
   out += '"';
   for (const char c : to_valid_utf8(text)) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           std::array<char, 8> escaped{};
@@ -134,8 +142,7 @@ void dump_double(double value, std::string& out) {
     return;
   }
   std::array<char, 32> buffer{};
-  const auto [end, error] =
-      std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
+  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
   CHECK(error == std::errc());
   out.append(buffer.data(), end);
 }
@@ -186,15 +193,35 @@ void dump_to(const Json& value, int indent, int depth, std::string& out) {
 
 }  // namespace
 
+Json::Json() = default;
+Json::Json(const Json& other) = default;
+Json::Json(Json&& other) noexcept = default;
+Json& Json::operator=(const Json& other) = default;
+Json& Json::operator=(Json&& other) noexcept = default;
+Json::~Json() = default;
+Json::Json(const char* value) : value_(std::string(value)) {}
+Json::Json(std::string value) : value_(std::move(value)) {}
+Json::Json(Array value) : value_(std::move(value)) {}
+Json::Json(Object value) : value_(std::move(value)) {}
+Json Json::array() { return Json(Array{}); }
+Json Json::object() { return Json(Object{}); }
+
 Result<Json> Json::parse(std::string_view text, std::string_view what, JsonLimits limits) {
   if (const auto bad = first_invalid_utf8(text)) {
     return model_error(cat(what, ": invalid UTF-8 at byte ", *bad));
   }
+  // The library takes a NUL for the end of the text and skips a byte-order mark.
+  if (const size_t at = text.find('\0'); at != std::string_view::npos) {
+    return model_error(cat(what, ": a NUL byte at byte ", at));
+  }
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    return model_error(cat(what, ": begins with a byte-order mark"));
+  }
   Builder builder(limits);
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) {
     const std::string why = builder.error().empty() ? "invalid JSON" : builder.error();
-    return model_error(cat(what, ": ", why,
-                           builder.offset() > 0 ? cat(" at byte ", builder.offset()) : ""));
+    return model_error(
+        cat(what, ": ", why, builder.offset() > 0 ? cat(" at byte ", builder.offset()) : ""));
   }
   return builder.take();
 }

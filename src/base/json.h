@@ -16,8 +16,8 @@
 namespace lserve {
 
 struct JsonLimits {
-  int max_depth = 64;                    // nested arrays and objects
-  int64_t max_elements = 16'000'000;     // values in the whole document
+  int max_depth = 64;                 // nested arrays and objects
+  int64_t max_elements = 16'000'000;  // values in the whole document
 };
 
 class Json {
@@ -25,17 +25,23 @@ class Json {
   using Array = std::vector<Json>;
   using Object = std::vector<std::pair<std::string, Json>>;
 
-  Json() = default;  // null
+  Json();  // null
+  // Out of line: inlined, the variant's moves cost much code and false alarms of g++ 12.
+  Json(const Json& other);
+  Json(Json&& other) noexcept;
+  Json& operator=(const Json& other);
+  Json& operator=(Json&& other) noexcept;
+  ~Json();
   Json(bool value) : value_(value) {}
   Json(int value) : value_(int64_t{value}) {}
   Json(int64_t value) : value_(value) {}
   Json(double value) : value_(value) {}
-  Json(const char* value) : value_(std::string(value)) {}
-  Json(std::string value) : value_(std::move(value)) {}
-  Json(Array value) : value_(std::move(value)) {}
-  Json(Object value) : value_(std::move(value)) {}
-  static Json array() { return Json(Array{}); }
-  static Json object() { return Json(Object{}); }
+  Json(const char* value);
+  Json(std::string value);
+  Json(Array value);
+  Json(Object value);
+  static Json array();
+  static Json object();
 
   // `what` names the document in messages, which also carry the byte offset.
   static Result<Json> parse(std::string_view text, std::string_view what, JsonLimits limits = {});

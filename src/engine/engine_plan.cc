@@ -64,7 +64,7 @@ Status decide_attention(const EngineConfig& config, EnginePlan* plan) {
 }
 
 // The context, and the memory it needs.
-Status decide_context(const EngineConfig& config, EnginePlan* plan) {
+Status decide_context(const EngineConfig& config, MemoryCheck check, EnginePlan* plan) {
   const ModelConfig& model = plan->inputs.config;
   const bool own_rope = !config.rope_theta && !config.rope_scaling;
   const int64_t wanted = config.max_model_len.value_or(model.max_position);
@@ -75,9 +75,9 @@ Status decide_context(const EngineConfig& config, EnginePlan* plan) {
   }
   plan->available_bytes = available_memory();
   plan->memory = plan_memory(plan->inputs, wanted);
-  if (plan->memory.total_bytes() <= plan->available_bytes) return {};
-
   const int64_t fits = largest_context(plan->inputs, wanted, plan->available_bytes);
+  plan->largest_context = fits;
+  if (fits == wanted || check == MemoryCheck::kReportOnly) return {};
   if (!config.max_model_len && fits > 0) {
     plan->context_reduced = true;
     plan->memory = plan_memory(plan->inputs, fits);
@@ -96,7 +96,8 @@ Status decide_context(const EngineConfig& config, EnginePlan* plan) {
 
 }  // namespace
 
-Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend) {
+Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend,
+                                    MemoryCheck check) {
   EnginePlan plan;
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::open(config.model_path));
   ModelConfig& model = plan.inputs.config;
@@ -111,7 +112,7 @@ Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& b
   plan.inputs.kv_format = config.kv_format;
   plan.inputs.chunk = config.chunk;
   plan.inputs.weight_bytes = planned_weight_bytes(*plan.checkpoint, backend);
-  RETURN_IF_ERROR(decide_context(config, &plan));
+  RETURN_IF_ERROR(decide_context(config, check, &plan));
   return plan;
 }
 

@@ -17,12 +17,16 @@ struct EnginePlan {
   std::string pattern_path;  // "": no file
   MemoryPlan memory;
   int64_t available_bytes = 0;
+  int64_t largest_context = 0;   // that fits, up to the one asked for
   bool context_reduced = false;  // the model's own context did not fit, and none was asked for
 };
+
+enum class MemoryCheck { kEnforce, kReportOnly };
 
 // Opens the model and decides attention mode, pattern, context and memory. Errors: kModel (files,
 // a pattern for another model), kUsage (options that contradict each other or the model), kMemory
 // with the largest context that fits.
-Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend);
+Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend,
+                                    MemoryCheck check);
 
 }  // namespace lserve

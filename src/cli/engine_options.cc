@@ -1,0 +1,113 @@
+#include "cli/engine_options.h"
+
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "cli/options_rope.h"
+#include "cli/plan_report.h"
+#include "cli/progress.h"
+
+namespace lserve {
+
+namespace {
+
+KvFormat kv_format(const std::string& word) {
+  if (word == "int8") return KvFormat::kInt8;
+  if (word == "fp32") return KvFormat::kF32;
+  return KvFormat::kBF16;
+}
+
+BackendOptions backend_options(const CommandLine& options) {
+  BackendOptions backend;
+  backend.kind =
+      options.get_text("device") == "reference" ? BackendKind::kReference : BackendKind::kCpu;
+  backend.num_threads = static_cast<int>(options.get_int("threads"));
+  const std::string isa = options.get_text("cpu-isa");
+  if (isa == "generic") backend.isa = CpuIsa::kGeneric;
+  if (isa == "avx2") backend.isa = CpuIsa::kAvx2;
+  if (isa == "avx512") backend.isa = CpuIsa::kAvx512;
+  return backend;
+}
+
+AttentionConfig attention_config(const CommandLine& options) {
+  const auto count = [&](const char* name) { return static_cast<int32_t>(options.get_int(name)); };
+  AttentionConfig attention;
+  attention.prefill_local_tokens = count("prefill-local-tokens");
+  attention.token_budget = count("token-budget");
+  attention.reuse_interval = count("reuse-interval");
+  const std::string logical = options.get_text("logical-page-size");
+  attention.logical_page_size = logical == "16" ? 16 : logical == "32" ? 32 : kPageSize;
+  if (options.get_text("selector-group") == "mean") attention.selector_group = SelectorGroup::kMean;
+  return attention;
+}
+
+}  // namespace
+
+std::optional<AttentionMode> parse_attention(const std::string& word) {
+  for (const AttentionMode mode : {AttentionMode::kDense, AttentionMode::kStreaming,
+                                   AttentionMode::kPages, AttentionMode::kLServe}) {
+    if (word == attention_mode_name(mode)) return mode;
+  }
+  return std::nullopt;
+}
+
+Result<std::string> model_path(const CommandLine& options) {
+  std::string path = options.get_text("model");
+  if (path.empty()) {
+    return usage_error(cat("no model given: lserve ", verb_spec(options.verb()).words,
+                           " MODEL, a Hugging Face directory or a .gguf file"));
+  }
+  return path;
+}
+
+Result<EngineConfig> engine_config(const CommandLine& options) {
+  EngineConfig config;
+  ASSIGN_OR_RETURN(config.model_path, model_path(options));
+  config.mode = parse_attention(options.get_text("attention"));
+  config.head_pattern_path = options.get_text("streaming-heads");
+  config.streaming_fraction = options.get_number("streaming-fraction");
+  if (options.is_set("sink-tokens")) {
+    config.sink_tokens = static_cast<int32_t>(options.get_int("sink-tokens"));
+  }
+  if (options.is_set("local-tokens")) {
+    config.local_tokens = static_cast<int32_t>(options.get_int("local-tokens"));
+  }
+  config.attention = attention_config(options);
+  config.kv_format = kv_format(options.get_text("kv-cache-dtype"));
+  if (const int64_t context = options.get_int("max-model-len"); context > 0) {
+    config.max_model_len = context;
+  }
+  config.chunk = options.get_int("chunk");
+  if (const double theta = options.get_number("rope-theta"); theta > 0) config.rope_theta = theta;
+  if (const std::string scaling = options.get_text("rope-scaling"); scaling != "auto") {
+    ASSIGN_OR_RETURN(config.rope_scaling, parse_rope_scaling(scaling));
+  }
+  config.backend = backend_options(options);
+  return config;
+}
+
+Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& checkpoint) {
+  ASSIGN_OR_RETURN(TokenizerData data, checkpoint.read_tokenizer());
+  return PromptBuilder::create(std::move(data));
+}
+
+Result<std::unique_ptr<Engine>> load_engine(EnginePlan plan, std::unique_ptr<Backend> backend) {
+  const auto start = std::chrono::steady_clock::now();
+  for (const std::string& line : plan_lines(plan, *backend)) log_info(line);
+  std::unique_ptr<Engine> engine;
+  {
+    Progress progress("load   ", Progress::Unit::kBytes);
+    ASSIGN_OR_RETURN(
+        engine,
+        Engine::load(std::move(plan), std::move(backend), [&](uint64_t done, uint64_t total) {
+          progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
+        }));
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  log_info(cat("ready   ", fixed(seconds.count(), 2), " s"));
+  return engine;
+}
+
+}  // namespace lserve

@@ -1,0 +1,30 @@
+// From options to an engine: shared by all verbs that compute.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "cli/options.h"
+#include "engine/engine.h"
+#include "engine/engine_config.h"
+#include "engine/prompt.h"
+
+namespace lserve {
+
+// What --attention, the sparse options, --max-model-len and so on ask for. kUsage: no model, or a
+// value that only makes sense together with others.
+Result<EngineConfig> engine_config(const CommandLine& options);
+// A word of --attention; "auto" is absent.
+std::optional<AttentionMode> parse_attention(const std::string& word);
+
+// The model named on the command line. kUsage if there is none.
+Result<std::string> model_path(const CommandLine& options);
+
+// The checkpoint's tokenizer and template.
+Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& checkpoint);
+
+// Prints the plan, loads with a progress line, prints "ready".
+Result<std::unique_ptr<Engine>> load_engine(EnginePlan plan, std::unique_ptr<Backend> backend);
+
+}  // namespace lserve

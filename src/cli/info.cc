@@ -1,0 +1,140 @@
+// lserve info: what a model is, what is supported, and what a context costs; no weight is read.
+#include "base/json.h"
+#include "base/strings.h"
+#include "cli/engine_options.h"
+#include "cli/output.h"
+#include "cli/plan_report.h"
+#include "cli/verbs.h"
+
+namespace lserve {
+
+namespace {
+
+const char* rope_name(RopeType type) {
+  switch (type) {
+    case RopeType::kDefault:
+      return "default";
+    case RopeType::kLinear:
+      return "linear";
+    case RopeType::kLlama3:
+      return "llama3";
+  }
+  return "?";
+}
+
+// How many tensors and bytes the file holds in each format.
+Json formats_json(const Checkpoint& checkpoint) {
+  Json formats = Json::object();
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
+                                    WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
+    int64_t count = 0;
+    int64_t bytes = 0;
+    for (const TensorInfo& tensor : checkpoint.tensors()) {
+      if (tensor.format != format) continue;
+      ++count;
+      bytes += static_cast<int64_t>(tensor.bytes);
+    }
+    if (count == 0) continue;
+    formats.set(weight_format_name(format),
+                Json::object().set("tensors", count).set("bytes", bytes));
+  }
+  return formats;
+}
+
+Json model_json(const EnginePlan& plan) {
+  const ModelConfig& m = plan.inputs.config;
+  return Json::object()
+      .set("architecture", m.architecture)
+      .set("num_layers", m.num_layers)
+      .set("hidden_size", m.hidden_size)
+      .set("intermediate_size", m.intermediate_size)
+      .set("num_q_heads", m.num_q_heads)
+      .set("num_kv_heads", m.num_kv_heads)
+      .set("head_dim", m.head_dim)
+      .set("vocab_size", m.vocab_size)
+      .set("max_position", m.max_position)
+      .set("rms_norm_eps", m.rms_norm_eps)
+      .set("tied_embeddings", m.tied_embeddings)
+      .set("rope", Json::object()
+                       .set("type", rope_name(m.rope.type))
+                       .set("theta", m.rope.theta)
+                       .set("factor", m.rope.factor));
+}
+
+Json tokenizer_json(const PromptBuilder& builder) {
+  const TokenizerData& data = builder.tokenizer().data();
+  Json eos = Json::array();
+  for (const int32_t id : data.eos_token_ids) eos.push_back(id);
+  return Json::object()
+      .set("type", "byte-level BPE")
+      .set("pre_tokenizer", data.pre_tokenizer == PreTokenizer::kGpt2 ? "gpt-2" : "smollm")
+      .set("vocab_size", builder.tokenizer().vocab_size())
+      .set("add_bos", data.add_bos)
+      .set("eos_token_ids", std::move(eos))
+      .set("chat_template", builder.has_chat_template());
+}
+
+Json attention_json(const EnginePlan& plan) {
+  const AttentionConfig& a = plan.inputs.attention;
+  return Json::object()
+      .set("mode", attention_mode_name(a.mode))
+      .set("head_pattern", plan.pattern_path)
+      .set("streaming_heads", plan.inputs.pattern.num_streaming())
+      .set("kv_heads", plan.inputs.config.num_layers * plan.inputs.config.num_kv_heads)
+      .set("sink_tokens", a.sink_tokens)
+      .set("local_tokens", a.local_tokens)
+      .set("token_budget", a.token_budget);
+}
+
+Json files_json(const EnginePlan& plan) {
+  return Json::object()
+      .set("form", plan.checkpoint->describe())
+      .set("bytes", static_cast<int64_t>(plan.checkpoint->file_bytes()))
+      .set("formats", formats_json(*plan.checkpoint));
+}
+
+std::string report(const EnginePlan& plan, const PromptBuilder& builder, const Backend& backend) {
+  const ModelConfig& m = plan.inputs.config;
+  const TokenizerData& data = builder.tokenizer().data();
+  std::string out;
+  for (const std::string& line : plan_lines(plan, backend)) out += line + "\n";
+  out += cat("shape   hidden ", m.hidden_size, ", mlp ", m.intermediate_size, ", vocabulary ",
+             with_separators(m.vocab_size), ", GQA group ", m.gqa_group_size(), ", rope ",
+             rope_name(m.rope.type), " theta ", m.rope.theta,
+             m.tied_embeddings ? ", tied embeddings\n" : "\n");
+  out += cat("files   ", human_bytes(plan.checkpoint->file_bytes()), ", ",
+             formats_json(*plan.checkpoint).dump(), "\n");
+  out += cat("tokens  byte-level BPE, ", data.add_bos ? "BOS added" : "no BOS", ", ",
+             builder.has_chat_template() ? "with a chat template\n" : "no chat template\n");
+  if (plan.largest_context < plan.memory.context) {
+    out += cat("note    this context does not fit; the largest that does: ",
+               with_separators(plan.largest_context), "\n");
+  }
+  return out;
+}
+
+}  // namespace
+
+Status info_verb(CommandLine& options) {
+  ASSIGN_OR_RETURN(const EngineConfig config, engine_config(options));
+  ASSIGN_OR_RETURN(const auto backend, make_backend(config.backend));
+  ASSIGN_OR_RETURN(const EnginePlan plan,
+                   make_engine_plan(config, *backend, MemoryCheck::kReportOnly));
+  ASSIGN_OR_RETURN(const auto builder, load_prompt_builder(*plan.checkpoint));
+  if (!options.get_flag("json")) {
+    print(report(plan, *builder, *backend));
+    return {};
+  }
+  print(Json::object()
+            .set("model", model_json(plan))
+            .set("files", files_json(plan))
+            .set("tokenizer", tokenizer_json(*builder))
+            .set("supported", true)
+            .set("attention", attention_json(plan))
+            .set("memory", memory_json(plan))
+            .dump(2) +
+        "\n");
+  return {};
+}
+
+}  // namespace lserve

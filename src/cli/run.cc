@@ -1,0 +1,124 @@
+// lserve run: one prompt, one answer; or a chat on a terminal (chat.cc).
+#include "base/log.h"
+#include "base/strings.h"
+#include "cli/answer_report.h"
+#include "cli/chat.h"
+#include "cli/engine_options.h"
+#include "cli/input.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+
+namespace lserve {
+
+namespace {
+
+// What generation_config.json recommends, where the user said nothing.
+Status take_model_defaults(const GenerationDefaults& defaults, CommandLine* options) {
+  const std::string where = "generation_config.json";
+  if (defaults.temperature) {
+    RETURN_IF_ERROR(options->set_model_default("temperature", cat(*defaults.temperature), where));
+  }
+  if (defaults.top_p) {
+    RETURN_IF_ERROR(options->set_model_default("top-p", cat(*defaults.top_p), where));
+  }
+  if (defaults.top_k) {
+    RETURN_IF_ERROR(options->set_model_default("top-k", cat(*defaults.top_k), where));
+  }
+  return {};
+}
+
+Result<std::vector<int32_t>> prompt_tokens(const CommandLine& options, const PromptBuilder& builder,
+                                           const std::string& text) {
+  if (options.get_flag("raw") || !builder.has_chat_template()) {
+    if (options.is_set("system")) {
+      return usage_error(options.get_flag("raw")
+                             ? "--system has no place in a --raw prompt"
+                             : "--system: this model has no chat template to put it into");
+    }
+    return builder.raw(text);
+  }
+  std::vector<ChatMessage> messages;
+  if (options.is_set("system")) messages.push_back({"system", options.get_text("system")});
+  messages.push_back({"user", text});
+  return builder.chat(messages);
+}
+
+// A prompt that cannot fit is refused before the weights are read.
+Status check_length(const std::vector<int32_t>& prompt, const EnginePlan& plan) {
+  const auto length = static_cast<int64_t>(prompt.size());
+  if (length < plan.memory.context) return {};
+  return usage_error(cat("the prompt has ", with_separators(length), " tokens, the context holds ",
+                         with_separators(plan.memory.context),
+                         " with the answer; shorten it or raise --max-model-len (the model's own "
+                         "context is ",
+                         with_separators(plan.inputs.config.max_position), ")"));
+}
+
+Status answer_once(const CommandLine& options, Engine& engine, const Tokenizer& tokenizer,
+                   const Request& request) {
+  const bool json = options.get_flag("json");
+  const bool stream = !json && !options.get_flag("no-stream");
+  Sequence sequence = engine.new_sequence();
+  const InterruptScope interrupt;
+  Progress progress("prompt ", Progress::Unit::kTokens);
+  GenerateHooks hooks;
+  hooks.interrupted = interrupt.flag();
+  hooks.on_prefill = [&](int64_t done, int64_t total) {
+    progress.update(done, total);
+    if (done == total) progress.finish();
+  };
+  if (stream) hooks.on_text = print;
+  ASSIGN_OR_RETURN(const Answer answer, generate(engine, tokenizer, request, sequence, hooks));
+  if (json) {
+    print(answer_json(answer, engine).dump() + "\n");
+  } else {
+    print(stream ? "\n" : answer.text + "\n");
+  }
+  log_info(answer_summary(answer, engine));
+  if (answer.finish_reason == FinishReason::kInterrupted) {
+    return Status::error(ErrorKind::kInterrupted, "interrupted");
+  }
+  return {};
+}
+
+}  // namespace
+
+Request request_options(const CommandLine& options) {
+  Request request;
+  // A limit of 0 is "none"; the option's word for "what is left" reads as 0 as well.
+  request.max_tokens =
+      options.get_text("max-tokens") == "auto" ? -1 : options.get_int("max-tokens");
+  request.sampling = {.temperature = static_cast<float>(options.get_number("temperature")),
+                      .top_k = static_cast<int32_t>(options.get_int("top-k")),
+                      .top_p = static_cast<float>(options.get_number("top-p")),
+                      .min_p = static_cast<float>(options.get_number("min-p")),
+                      .seed = static_cast<uint64_t>(options.get_int("seed"))};
+  for (std::string& stop : options.get_texts("stop")) {
+    if (!stop.empty()) request.stops.push_back(std::move(stop));
+  }
+  request.ignore_eos = options.get_flag("ignore-eos");
+  return request;
+}
+
+Status run_verb(CommandLine& options) {
+  ASSIGN_OR_RETURN(const EngineConfig config, engine_config(options));
+  ASSIGN_OR_RETURN(auto backend, make_backend(config.backend));
+  ASSIGN_OR_RETURN(EnginePlan plan, make_engine_plan(config, *backend, MemoryCheck::kEnforce));
+  RETURN_IF_ERROR(take_model_defaults(plan.checkpoint->config().generation, &options));
+  ASSIGN_OR_RETURN(const auto builder, load_prompt_builder(*plan.checkpoint));
+  if (!has_input(options)) {
+    ASSIGN_OR_RETURN(const auto engine, load_engine(std::move(plan), std::move(backend)));
+    return chat(options, *engine, *builder);
+  }
+  ASSIGN_OR_RETURN(const std::string text, read_input(options));
+  Request request = request_options(options);
+  ASSIGN_OR_RETURN(request.prompt, prompt_tokens(options, *builder, text));
+  if (request.prompt.empty()) return usage_error("the prompt is empty");
+  RETURN_IF_ERROR(check_length(request.prompt, plan));
+  ASSIGN_OR_RETURN(const auto engine, load_engine(std::move(plan), std::move(backend)));
+  return answer_once(options, *engine, builder->tokenizer(), request);
+}
+
+}  // namespace lserve

@@ -1,0 +1,279 @@
+"""The binary as a user meets it: outputs, exit codes, bad input.
+
+Run by scripts/test with LSERVE_BIN naming the binary. Exit codes (system.md 9): 0 ok, 1 run-time error,
+2 usage or prompt too long, 3 model file, 4 memory, 5 device, 130 Ctrl-C.
+"""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LSERVE = os.environ.get("LSERVE_BIN", str(ROOT / "build/release/lserve"))
+MODEL = ROOT / "models/retriever-14m.Q8_0.gguf"
+PATTERN = ROOT / "models/head_pattern"
+QUESTION = "The pass key for amber-falcon is 40213.\nWhat is the pass key for amber-falcon?"
+
+
+def lserve(*args, stdin=subprocess.DEVNULL, env=None, timeout=120, **kwargs):
+    full_env = {k: v for k, v in os.environ.items() if not k.startswith("LSERVE_")}
+    full_env.update(env or {})
+    if isinstance(stdin, str):
+        kwargs["input"] = stdin
+        stdin = None
+    return subprocess.run([LSERVE, *map(str, args)], stdin=stdin, env=full_env, text=True,
+                          capture_output=True, timeout=timeout, check=False, **kwargs)
+
+
+def run_json(*args, **kwargs):
+    done = lserve("run", MODEL, *args, "--json", **kwargs)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class Outputs(unittest.TestCase):
+    def test_help_and_version_go_to_stdout(self):
+        for args in (["--help"], ["run", "--help"], ["run", "--help-all"], ["--version"], []):
+            done = lserve(*args)
+            self.assertEqual(done.returncode, 0, args)
+            self.assertEqual(done.stderr, "")
+            self.assertTrue(done.stdout)
+        self.assertIn("--token-budget", lserve("run", "--help").stdout)
+
+    def test_run_prints_the_answer_and_nothing_else_on_stdout(self):
+        done = lserve("run", MODEL, QUESTION, "-n", "8", "--stop", "\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, " 40213\n")
+        for word in ("device", "memory", "load", "prompt", "answer", "KV cache"):
+            self.assertIn(word, done.stderr)
+
+    def test_quiet_prints_no_logs(self):
+        done = lserve("run", MODEL, QUESTION, "-n", "8", "--stop", "\n", "-q")
+        self.assertEqual((done.stdout, done.stderr), (" 40213\n", ""))
+
+    def test_json_has_every_field(self):
+        out = run_json(QUESTION, "-n", "8", "--stop", "\n")
+        self.assertEqual(out["text"], " 40213")
+        self.assertEqual(out["finish_reason"], "stop")
+        usage = out["usage"]
+        self.assertEqual(usage["prompt_tokens"], len(QUESTION) + 1)
+        self.assertEqual(usage["completion_tokens"], len(out["token_ids"]))
+        self.assertEqual(usage["total_tokens"],
+                         usage["prompt_tokens"] + usage["completion_tokens"])
+        timings = out["timings"]
+        for name in ("prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms",
+                     "predicted_per_second"):
+            self.assertGreater(timings[name], 0, name)
+        self.assertEqual(out["sparsity"]["streaming_heads"], 0)
+        for phase in ("prefill", "decode"):
+            self.assertEqual(out["sparsity"][phase]["pages_read"],
+                             out["sparsity"][phase]["pages_held"])
+        self.assertGreater(out["memory"]["kv_bytes_in_use"], 0)
+
+    def test_sparsity_is_reported(self):
+        text = (ROOT / "tests/data/texts/english_prose.txt").read_text()[:3000]
+        out = run_json(text, "-n", "8", "--ignore-eos", "--streaming-heads", PATTERN,
+                       "--token-budget", "512")
+        sparsity = out["sparsity"]
+        self.assertEqual(sparsity["attention"], "lserve")
+        self.assertEqual(sparsity["streaming_heads"], 16)
+        self.assertEqual(sparsity["kv_heads"], 32)
+        self.assertGreater(sparsity["selector_refreshes"], 0)
+        for phase in ("prefill", "decode"):
+            self.assertLess(sparsity[phase]["pages_read"], sparsity[phase]["pages_held"])
+
+    def test_tokenize(self):
+        done = lserve("tokenize", MODEL, "-p", "h\u00e9 <eos>", "--json")
+        out = json.loads(done.stdout)
+        expected = [257, *"h\u00e9 <eos>".encode()]
+        self.assertEqual(out, {"count": len(expected), "token_ids": expected})
+        done = lserve("tokenize", MODEL, "-p", "a<eos>", "--json", "--parse-special")
+        self.assertEqual(json.loads(done.stdout)["token_ids"], [257, 97, 258])
+
+    def test_perplexity(self):
+        path = ROOT / "tests/data/texts/english_prose.txt"
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
+            part.write(path.read_text()[:1000])
+            part.flush()
+            done = lserve("eval", "perplexity", MODEL, "-f", part.name, "--decode-tokens", "10",
+                          "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        out = json.loads(done.stdout)
+        self.assertEqual(out["tokens"], 1 + len(path.read_text()[:1000].encode()))
+        self.assertEqual(out["decode"]["tokens"], 10)
+        self.assertGreater(out["nll"], out["decode"]["nll"])
+
+    def test_info_loads_no_weights(self):
+        start = time.monotonic()
+        out = json.loads(lserve("info", MODEL, "-c", "64k", "--json").stdout)
+        self.assertLess(time.monotonic() - start, 2)
+        self.assertEqual(out["model"]["num_layers"], 8)
+        self.assertEqual(out["memory"]["context"], 65536)
+        self.assertIn("memory", lserve("info", MODEL).stdout)
+
+    def test_bench_latency(self):
+        done = lserve("bench", "latency", MODEL, "--prompt-tokens", "128,1k", "--decode-tokens",
+                      "4", "--attention", "dense,lserve", "--streaming-heads", PATTERN,
+                      "--token-budget", "512", "-r", "1", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        figures = json.loads(done.stdout)["figures"]
+        self.assertEqual([(f["attention"], f["prompt_tokens"]) for f in figures],
+                         [("dense", 128), ("dense", 1024), ("lserve", 128), ("lserve", 1024)])
+        for figure in figures:
+            self.assertGreater(figure["prefill_tokens_per_s"], 0)
+            self.assertGreater(figure["decode_tokens_per_s"], 0)
+
+
+class Inputs(unittest.TestCase):
+    def count(self, *args, **kwargs):
+        return json.loads(lserve("tokenize", MODEL, *args, "--json", **kwargs).stdout)
+
+    def test_file_prompt_and_stdin(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write("abc\n")
+            file.flush()
+            self.assertEqual(self.count("-f", file.name)["token_ids"][1:], list(b"abc\n"))
+            self.assertEqual(self.count("-f", file.name, "-p", "q")["token_ids"][1:],
+                             list(b"abc\n\nq"))
+        self.assertEqual(self.count(stdin="piped")["token_ids"][1:], list(b"piped"))
+        self.assertEqual(self.count("-f", "-", "-p", "q", stdin="a")["token_ids"][1:],
+                         list(b"a\n\nq"))
+        # A prompt is given: standard input is not read.
+        self.assertEqual(self.count("-p", "q", stdin="a")["token_ids"][1:], list(b"q"))
+
+    def test_environment_and_command_line(self):
+        env = {"LSERVE_MAX_TOKENS": "3"}
+        self.assertEqual(run_json("abc", "--ignore-eos", env=env)["usage"]["completion_tokens"], 3)
+        out = run_json("abc", "--ignore-eos", "-n", "2", env=env)
+        self.assertEqual(out["usage"]["completion_tokens"], 2)
+
+    def test_isa_and_device_agree_on_an_easy_question(self):
+        args = (QUESTION, "-n", "8", "--stop", "\n")
+        for extra in (["--device", "reference"], ["--cpu-isa", "generic"], ["-t", "1"],
+                      ["--kv-cache-dtype", "int8"], ["--kv-cache-dtype", "fp32"]):
+            self.assertEqual(run_json(*args, *extra)["text"], " 40213", extra)
+
+
+class BadInput(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = Path(tempfile.mkdtemp())
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.dir)
+
+    def expect(self, code, done, *words):
+        self.assertEqual(done.returncode, code, done.stderr)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error[")]
+        self.assertEqual(len(errors), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, errors[0])
+
+    def write(self, name, data):
+        path = self.dir / name
+        path.write_bytes(data)
+        return path
+
+    def test_usage(self):
+        self.expect(2, lserve("rum", MODEL), "run")
+        self.expect(2, lserve("run", MODEL, "x", "--max-tokns", "3"), "--max-tokens")
+        self.expect(2, lserve("run", MODEL, "x", "-n", "many"), "many")
+        self.expect(2, lserve("run"), "MODEL")
+        self.expect(2, lserve("run", MODEL, "x", "--token-budget", "1000"), "--token-budget")
+        self.expect(2, lserve("run", MODEL, "x", "--attention", "lserve"), "--streaming-heads")
+        self.expect(2, lserve("run", MODEL, "-f", self.dir / "none.txt"), "none.txt")
+        self.expect(2, lserve("run", MODEL, "x", "-c", "200000"), "200,000", "131,072")
+
+    def test_prompt_longer_than_the_context(self):
+        self.expect(2, lserve("run", MODEL, "x" * 500, "-c", "256"), "501", "256")
+
+    def test_model_files(self):
+        header = MODEL.read_bytes()[:100_000]
+        cases = {
+            "missing.gguf": (None, "No such file"),
+            "pointer.gguf": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+                             "LFS"),
+            "truncated.gguf": (header, "truncated.gguf"),
+            "empty.gguf": (b"", "empty.gguf"),
+            "text.gguf": (b"hello world, this is no model" * 10, "text.gguf"),
+            "future.gguf": (header[:4] + b"\x63\0\0\0" + header[8:], "version"),
+            "arch.gguf": (header.replace(b"llama", b"mamba"), "mamba"),
+        }
+        for name, (data, word) in cases.items():
+            path = self.dir / name if data is None else self.write(name, data)
+            start = time.monotonic()
+            self.expect(3, lserve("run", path, "x"), word)
+            self.assertLess(time.monotonic() - start, 1, name)
+
+    def test_directories(self):
+        empty = self.dir / "empty"
+        empty.mkdir()
+        self.expect(3, lserve("run", empty, "x"), "config.json")
+        (empty / "config.json").write_text(
+            '{"architectures": ["MistralForCausalML"], "model_type": "x"}')
+        self.expect(3, lserve("run", empty, "x"), "MistralForCausalML", "MistralForCausalLM")
+
+    def test_random_damage_never_ends_in_a_signal(self):
+        seed = int(os.environ.get("LSERVE_TEST_SEED", "20261124"))
+        rng = random.Random(seed)
+        whole = bytearray(MODEL.read_bytes())
+        for i in range(40):
+            damaged = bytearray(whole)
+            # Half of the damage goes to the header, where it can do most.
+            end = 8192 if i % 2 == 0 else len(damaged)
+            for _ in range(rng.randint(1, 8)):
+                damaged[rng.randrange(end)] = rng.randrange(256)
+            path = self.write("damaged.gguf", damaged)
+            done = lserve("run", path, "hello", "-n", "2", "-c", "128", timeout=60)
+            self.assertIn(done.returncode, (0, 1, 3, 4), f"seed {seed}, case {i}: {done.stderr}")
+
+    def test_head_pattern_for_another_model(self):
+        path = self.write("p.tsv", b"0.5\t0.5\n" * 3)
+        self.expect(3, lserve("run", MODEL, "x", "--streaming-heads", path), "3 layers x 2", "8 x 4")
+
+    def test_not_enough_memory(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
+
+        done = lserve("run", MODEL, "x", "-c", "128k", "--kv-cache-dtype", "fp32", "-t", "1",
+                      preexec_fn=limit)
+        self.expect(4, done, "Largest that fits", "--max-model-len")
+        self.assertNotIn("load ", done.stderr)
+        # Without a context asked for, the largest that fits is taken.
+        done = lserve("run", MODEL, QUESTION, "-n", "8", "--stop", "\n", "-t", "1",
+                      preexec_fn=limit)
+        self.assertEqual((done.returncode, done.stdout), (0, " 40213\n"), done.stderr)
+        self.assertIn("the largest that fits", done.stderr)
+
+    def test_devices(self):
+        self.expect(5, lserve("run", MODEL, "x", "--device", "cuda"), "cuda")
+
+    def test_full_disk(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([LSERVE, "tokenize", str(MODEL), "-p", "x"], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        self.expect(1, done, "standard output")
+
+    def test_ctrl_c_stops_the_answer(self):
+        process = subprocess.Popen(
+            [LSERVE, "run", str(MODEL), "Once upon a time", "-n", "100000", "--ignore-eos"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertTrue(process.stdout.read(1))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertTrue(out.endswith("\n"))
+        self.assertIn("tokens/s", err)
+
+
+if __name__ == "__main__":
+    unittest.main()

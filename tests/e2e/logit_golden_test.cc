@@ -1,0 +1,126 @@
+// Logits against transformers, float32, 512 positions of three texts (tests/data/logits).
+//
+// The reference backend with fp32 keys and values must agree: the same first token wherever the
+// golden's two largest differ by more than the tolerance, and no logit further off than 2e-3 of the
+// row's range. The cpu backend, with its int8 activations, must give the same first token at 97 %
+// of the positions and a negative log-likelihood within 0.3 % of the reference backend's on each
+// text.
+#include <cmath>
+#include <map>
+
+#include "support/engine_harness.h"
+#include "support/logit_golden.h"
+#include "support/model_files.h"
+
+namespace lserve::test {
+namespace {
+
+constexpr float kTolerance = 2e-3F;  // of the golden row's logit range
+const char* const kTexts[] = {"english_prose", "technical", "multilingual"};
+
+struct Agreement {
+  int64_t positions = 0;
+  int64_t same_top = 0;       // the same first token
+  int64_t decided_wrong = 0;  // a different one although the golden's gap exceeds the tolerance
+  float worst = 0;            // largest difference, as a share of the range
+  double nll = 0;
+};
+
+// Compares the rows of one step with the golden positions from `first` on.
+void compare_rows(Engine& engine, const LogitGolden& golden, int64_t first, int64_t count,
+                  Agreement* agreement) {
+  const int64_t vocab = engine.config().vocab_size;
+  const float* logits = engine.logits(0, count).as<float>();
+  for (int64_t i = 0; i < count; ++i) {
+    const float* row = logits + i * vocab;
+    const auto& expected = golden.positions[static_cast<size_t>(first + i)];
+    const auto check = [&](int32_t id, float value) {
+      agreement->worst = std::max(agreement->worst, std::abs(row[id] - value) / expected.range());
+    };
+    for (size_t j = 0; j < expected.top_ids.size(); ++j) {
+      check(expected.top_ids[j], expected.top_values[j]);
+    }
+    for (size_t j = 0; j < golden.fixed_ids.size(); ++j) {
+      check(golden.fixed_ids[j], expected.fixed_values[j]);
+    }
+    const auto top = static_cast<int32_t>(std::max_element(row, row + vocab) - row);
+    const bool same = top == expected.top_ids[0];
+    const float gap = expected.top_values[0] - expected.top_values[1];
+    agreement->same_top += same ? 1 : 0;
+    agreement->decided_wrong += !same && gap > kTolerance * expected.range() ? 1 : 0;
+    ++agreement->positions;
+    if (first + i + 1 < static_cast<int64_t>(golden.tokens.size())) {
+      const int32_t target = golden.tokens[static_cast<size_t>(first + i + 1)];
+      double log_prob = 0;
+      engine.backend().log_probs(
+          {TensorView(const_cast<float*>(row), {1, vocab}), {&target, 1}, {&log_prob, 1}});
+      agreement->nll -= log_prob;
+    }
+  }
+}
+
+Agreement compare(Harness& harness, const LogitGolden& golden) {
+  Agreement agreement;
+  Sequence sequence = harness.engine->new_sequence();
+  const auto rows = harness.engine->max_logit_rows();
+  const auto total = static_cast<int64_t>(golden.tokens.size());
+  for (int64_t begin = 0; begin < total; begin += rows) {
+    const int64_t count = std::min(rows, total - begin);
+    const Status status = harness.engine->prefill(
+        sequence,
+        std::span(golden.tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(count)));
+    EXPECT_TRUE(status.ok()) << status.message();
+    compare_rows(*harness.engine, golden, begin, count, &agreement);
+  }
+  return agreement;
+}
+
+EngineConfig config_for(const std::string& path, BackendKind kind) {
+  EngineConfig config;
+  config.model_path = path;
+  config.mode = AttentionMode::kDense;
+  config.max_model_len = 512;
+  config.backend.kind = kind;
+  config.kv_format = kind == BackendKind::kReference ? KvFormat::kF32 : KvFormat::kBF16;
+  return config;
+}
+
+void check_model(const std::string& path, const std::string& golden_name) {
+  OPEN_HARNESS(reference, config_for(path, BackendKind::kReference));
+  OPEN_HARNESS(cpu, config_for(path, BackendKind::kCpu));
+  for (const char* text : kTexts) {
+    SCOPED_TRACE(golden_name + " " + text);
+    const LogitGolden golden = read_golden(golden_name + "_" + text);
+    ASSERT_EQ(golden.positions.size(), 512U);
+    const Agreement exact = compare(reference, golden);
+    EXPECT_LE(exact.worst, kTolerance);
+    EXPECT_EQ(exact.decided_wrong, 0);
+    const Agreement fast = compare(cpu, golden);
+    EXPECT_GE(static_cast<double>(fast.same_top), 0.97 * static_cast<double>(fast.positions));
+    EXPECT_NEAR(fast.nll, exact.nll, 0.003 * exact.nll);
+    std::printf(
+        "%s %s: reference worst %.2e of the range, same top %ld/%ld, nll %.3f; "
+        "cpu worst %.2e, same top %ld/%ld, nll %.3f (%+.3f %%)\n",
+        golden_name.c_str(), text, static_cast<double>(exact.worst),
+        static_cast<long>(exact.same_top), static_cast<long>(exact.positions), exact.nll,
+        static_cast<double>(fast.worst), static_cast<long>(fast.same_top),
+        static_cast<long>(fast.positions), fast.nll, 100 * (fast.nll / exact.nll - 1));
+  }
+}
+
+TEST(LogitGolden, Retriever) { check_model(retriever_gguf(), "retriever_q8"); }
+
+TEST(LogitGolden, RetrieverBf16Directory) {
+  const auto path = retriever_directory();
+  if (!path) GTEST_SKIP() << kNoRetrieverDirectory;
+  check_model(*path, "retriever_bf16");
+}
+
+TEST(LogitGolden, SmolLm2) {
+  const auto path = smollm2_gguf();
+  if (!path) GTEST_SKIP() << kNoSmolLm2;
+  check_model(*path, "smollm2");
+}
+
+}  // namespace
+}  // namespace lserve::test

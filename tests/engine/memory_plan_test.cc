@@ -1,0 +1,76 @@
+#include "engine/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace lserve {
+namespace {
+
+// Llama-3-8B's shape.
+MemoryInputs llama3_8b(AttentionMode mode, int streaming_of_8) {
+  MemoryInputs inputs;
+  inputs.config.num_layers = 32;
+  inputs.config.hidden_size = 4096;
+  inputs.config.intermediate_size = 14336;
+  inputs.config.num_q_heads = 32;
+  inputs.config.num_kv_heads = 8;
+  inputs.config.head_dim = 128;
+  inputs.config.vocab_size = 128256;
+  inputs.attention.mode = mode;
+  std::vector<double> gates;
+  for (int i = 0; i < 32 * 8; ++i) gates.push_back(i % 8 < streaming_of_8 ? 0.0 : 1.0);
+  inputs.pattern = HeadPattern::from_gates(32, 8, gates, streaming_of_8 / 8.0);
+  return inputs;
+}
+
+TEST(MemoryPlan, DenseCostsWhatTheFormulaSays) {
+  const MemoryPlan plan = plan_memory(llama3_8b(AttentionMode::kDense, 0), 131072);
+  // layers x heads x dim x (K, V) x 2 bytes x tokens
+  EXPECT_EQ(plan.retrieval_kv_bytes, 32LL * 8 * 128 * 2 * 2 * 131072);
+  EXPECT_EQ(plan.streaming_kv_bytes, 0);
+  EXPECT_EQ(plan.kv.num_pages[index_of(HeadClass::kRetrieval)], 2048);
+}
+
+TEST(MemoryPlan, HalfStreamingHalvesTheGrowingPart) {
+  const MemoryInputs inputs = llama3_8b(AttentionMode::kStreaming, 4);
+  const MemoryPlan small = plan_memory(inputs, 65536);
+  const MemoryPlan large = plan_memory(inputs, 131072);
+  const MemoryPlan dense = plan_memory(llama3_8b(AttentionMode::kDense, 0), 131072);
+  EXPECT_EQ(large.retrieval_kv_bytes * 2, dense.retrieval_kv_bytes);
+  EXPECT_EQ(large.streaming_kv_bytes, small.streaming_kv_bytes);
+  EXPECT_LT(large.streaming_kv_bytes * 50, dense.retrieval_kv_bytes);
+}
+
+TEST(MemoryPlan, StatisticsAreCounted) {
+  const MemoryPlan without = plan_memory(llama3_8b(AttentionMode::kDense, 0), 65536);
+  const MemoryPlan with = plan_memory(llama3_8b(AttentionMode::kPages, 0), 65536);
+  // 4 logical pages x (min, max) x dim x 2 bytes against 64 tokens x (K, V) x dim x 2 bytes.
+  EXPECT_EQ(with.retrieval_kv_bytes - without.retrieval_kv_bytes,
+            without.retrieval_kv_bytes * 4 / 64);
+}
+
+TEST(MemoryPlan, LargestContextFitsAndTheNextPageDoesNot) {
+  const MemoryInputs inputs = llama3_8b(AttentionMode::kLServe, 4);
+  const int64_t available = int64_t{8} << 30;
+  const int64_t fits = largest_context(inputs, 1 << 20, available);
+  ASSERT_GT(fits, 0);
+  ASSERT_LT(fits, 1 << 20);
+  EXPECT_EQ(fits % kPageSize, 0);
+  EXPECT_LE(plan_memory(inputs, fits).total_bytes(), available);
+  EXPECT_GT(plan_memory(inputs, fits + kPageSize).total_bytes(), available);
+}
+
+TEST(MemoryPlan, LargestContextIsTheLimitOrNothing) {
+  const MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
+  EXPECT_EQ(largest_context(inputs, 1000, int64_t{1} << 40), 1000);
+  EXPECT_EQ(largest_context(inputs, 1000, 1 << 20), 0);
+}
+
+TEST(MemoryPlan, ShortContextsNeedFewStreamingPages) {
+  const MemoryPlan plan = plan_memory(llama3_8b(AttentionMode::kStreaming, 4), 100);
+  EXPECT_EQ(plan.kv.num_pages[index_of(HeadClass::kStreaming)], 2);
+}
+
+TEST(MemoryPlan, ThisMachineHasMemory) { EXPECT_GT(available_memory(), 1 << 20); }
+
+}  // namespace
+}  // namespace lserve
