@@ -32,13 +32,15 @@ struct AttentionConfig {
   // 1 back. Larger: safer, slower. A pattern directory's config.json sets both; flags beat it.
   int32_t sink_tokens = 128;
   int32_t local_tokens = 256;
-  // The window in prefill; 0: local_tokens, and then chunking and resuming never change a result.
+  // The window in prefill, not narrower than local_tokens; 0: the same, and then chunking and
+  // resuming never change a result.
   int32_t prefill_local_tokens = 0;
   // Retrieval heads in decode: tokens read per KV head. A multiple of the page size.
   int32_t token_budget = 4096;
   // Tokens that share key statistics: 16, 32 or 64. Smaller: sharper selection, more statistics.
   int32_t logical_page_size = 16;
-  // Decode steps that one selection serves. 1: the paper's algorithm without reuse.
+  // Decode steps that one selection serves, at most 64: so at most one page comes meanwhile. 1: the
+  // paper's algorithm without reuse.
   int32_t reuse_interval = 4;
   PageScore page_score = PageScore::kMinMax;
   SelectorGroup selector_group = SelectorGroup::kMax;
@@ -52,8 +54,8 @@ struct AttentionConfig {
 };
 
 // kUsage, naming the flag, if a field is out of range: a budget that is no multiple of the page
-// size or less than the sink pages + 3 pages, a window without room, a logical page that does not
-// divide a page.
+// size or (where pages are selected) less than the sink pages + 3 pages, a window without room, a
+// logical page that is not 16, 32 or 64, a reuse interval beyond 1 ... 64.
 Status validate(const AttentionConfig& config);
 
 }  // namespace lserve

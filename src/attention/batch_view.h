@@ -27,7 +27,8 @@ struct BatchView {
   std::vector<BatchSequence> sequences;
   std::array<std::vector<int32_t>, kNumHeadClasses> page_ids;  // all tables, one after the other
 
-  // Adds a sequence whose q_len new tokens already have slots in `pages`.
+  // Adds a sequence whose q_len new tokens already have slots in `pages`. REQUIRES: 1 <= q_len <=
+  // pages.kv_len().
   void add(const SequencePages& pages, int32_t q_len, PageSelection* selection);
   // The tables by class, as the kernels take them.
   std::array<std::span<const int32_t>, kNumHeadClasses> tables() const {

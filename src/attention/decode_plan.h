@@ -8,6 +8,7 @@
 #include "attention/attention_config.h"
 #include "attention/batch_view.h"
 #include "attention/head_pattern.h"
+#include "attention/streaming_window.h"
 #include "kernels/decode_attention.h"
 #include "kernels/select_pages.h"
 
@@ -15,7 +16,8 @@ namespace lserve {
 
 struct DecodePlan {
   // Every (sequence, KV head). Spans of streaming heads and of heads within the budget are already
-  // in `spans`; those of selected heads are reserved, and gather_spans writes them.
+  // in `spans`, once for all such heads of a class; those of selected heads are reserved, and
+  // gather_spans writes them.
   std::vector<DecodeWork> work;
   std::vector<PageSpan> spans;
   // Heads that select in this step; empty lists if none does.
@@ -27,10 +29,17 @@ struct DecodePlan {
   // Summed over (sequence, KV head): pages read, and pages that dense attention would read.
   int64_t pages_read = 0;
   int64_t pages_held = 0;
+
+  std::vector<TokenRange> visible;  // working memory of plan_decode
 };
 
-// Fills `plan` for a batch of sequences with q_len 1, and tells each sequence's PageSelection about
-// its refresh: the caller must run the selection before it plans the next step.
+// Fills `plan` (its old contents are replaced, its memory reused) for a batch of sequences with
+// q_len 1, and tells each sequence's PageSelection about its refresh: the caller must run the
+// selection before it plans the next step.
+// REQUIRES: a config that validate() accepts; no streaming heads unless its mode has them; with
+// page selection, a PageSelection for every sequence beyond the budget, cleared when tokens were
+// added by other ways than decode steps (a second prompt). ENSURES: what is said of a sequence
+// depends on it alone, not on the others of the batch.
 void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t layer,
                  const AttentionConfig& config, DecodePlan* plan);
 

@@ -1,4 +1,4 @@
-// HeadPattern: the class of every (layer, KV head). Static sparsity (paper section 3.2;
+// HeadPattern: the class of every (layer, KV head). Static sparsity (paper section 3.2, after
 // DuoAttention).
 #pragma once
 

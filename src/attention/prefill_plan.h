@@ -10,8 +10,9 @@
 namespace lserve {
 
 struct PrefillPlan {
-  std::vector<PrefillWork> work;  // longest first over retrieval and streaming heads alike
-  std::vector<KeyBlockRange> ranges;
+  // Longest first, in (key block, query row) pairs, over retrieval and streaming heads alike.
+  std::vector<PrefillWork> work;
+  std::vector<KeyBlockRange> ranges;  // one list for all heads of a class in a query block
   // Key blocks on the lists, and what dense attention would visit, summed over work items (a work
   // item's G query heads read a block once): the sparsity that is reported.
   int64_t blocks_read = 0;
@@ -19,6 +20,9 @@ struct PrefillPlan {
 };
 
 // Fills `plan` (its old contents are replaced, its memory reused) for the sequences of the batch.
+// Query blocks end where pages end.
+// REQUIRES: no streaming heads unless the mode has them; no page inside the prefill window dropped.
+// ENSURES: every key visible from a row is on its list, and every block on it has such a key.
 void plan_prefill(const BatchView& batch, const HeadPattern& pattern, int64_t layer,
                   const AttentionConfig& config, PrefillPlan* plan);
 

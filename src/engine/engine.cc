@@ -38,7 +38,7 @@ Status Engine::begin_step(Sequence& sequence, std::span<const int32_t> tokens) {
     step_.positions.push_back(static_cast<int32_t>(begin + i));
   }
   for (const HeadClass c : {HeadClass::kRetrieval, HeadClass::kStreaming}) {
-    if (cache_->config().num_pages[index_of(c)] == 0) continue;
+    if (!cache_->config().has_heads(c)) continue;
     auto& slots = step_.slots[index_of(c)];
     slots.resize(tokens.size());
     sequence.pages.fill_slots(c, begin, slots);
@@ -46,10 +46,14 @@ Status Engine::begin_step(Sequence& sequence, std::span<const int32_t> tokens) {
   return {};
 }
 
-void Engine::run_step(Sequence& sequence, std::span<const int32_t> tokens, int64_t local_tokens) {
+void Engine::run_step(Sequence& sequence, std::span<const int32_t> tokens) {
   counts_ += model_->forward(step_, *cache_);
   sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
-  sequence.pages.drop_outside_window(model_->attention().sink_tokens, local_tokens);
+  // The wider of the two windows, always: another prefill may follow (the next turn of a chat).
+  const AttentionConfig& attention = model_->attention();
+  sequence.pages.drop_outside_window(attention.sink_tokens,
+                                     std::max(attention.prefill_window().local_tokens,
+                                              attention.decode_window().local_tokens));
 }
 
 Status Engine::prefill(Sequence& sequence, std::span<const int32_t> tokens) {
@@ -59,10 +63,7 @@ Status Engine::prefill(Sequence& sequence, std::span<const int32_t> tokens) {
   step_.prefill.add(sequence.pages, static_cast<int32_t>(tokens.size()), nullptr);
   // A selection made before a prefill (an earlier turn of a chat) knows nothing of the new pages.
   sequence.selection.clear();
-  const AttentionConfig& attention = model_->attention();
-  run_step(
-      sequence, tokens,
-      std::max(attention.prefill_window().local_tokens, attention.decode_window().local_tokens));
+  run_step(sequence, tokens);
   return {};
 }
 
@@ -70,7 +71,7 @@ Status Engine::decode(Sequence& sequence, int32_t token) {
   const std::span<const int32_t> tokens(&token, 1);
   RETURN_IF_ERROR(begin_step(sequence, tokens));
   step_.decode.add(sequence.pages, 1, &sequence.selection);
-  run_step(sequence, tokens, model_->attention().decode_window().local_tokens);
+  run_step(sequence, tokens);
   return {};
 }
 

@@ -46,7 +46,7 @@ class Engine {
       : plan_(std::move(plan)), backend_(std::move(backend)) {}
   // Gives the tokens slots and fills step_ with what both phases share.
   Status begin_step(Sequence& sequence, std::span<const int32_t> tokens);
-  void run_step(Sequence& sequence, std::span<const int32_t> tokens, int64_t local_tokens);
+  void run_step(Sequence& sequence, std::span<const int32_t> tokens);
 
   EnginePlan plan_;
   std::unique_ptr<Backend> backend_;  // outlives everything below

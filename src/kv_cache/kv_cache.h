@@ -34,11 +34,15 @@ struct KvCacheConfig {
   // Bytes of one page over all layers, statistics included.
   int64_t page_bytes(HeadClass c) const;
   int64_t total_bytes() const;
+  // Whether any layer has heads of that class.
+  bool has_heads(HeadClass c) const;
 };
 
 class KvCache {
  public:
-  // kMemory if the backend has no room. The backend must outlive the cache.
+  // kMemory if the backend has no room, or the pages are more than ids can name. The backend must
+  // outlive the cache. REQUIRES: a head_dim, counts that are not negative, and a logical page that
+  // divides a page.
   static Result<std::unique_ptr<KvCache>> create(const KvCacheConfig& config, Backend& backend);
 
   const KvCacheConfig& config() const { return config_; }

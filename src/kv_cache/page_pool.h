@@ -36,6 +36,7 @@ class PagePool {
   int32_t num_owners(int32_t page_id) const;
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
   int64_t num_pages() const { return static_cast<int64_t>(owners_.size()); }
+  // Linear in the pages.
   PageLedger ledger() const;
   // CHECKs the invariant. Linear in the pages.
   void check_integrity() const;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/paged_kv_view.h"
 #include "kv_cache/page_pool.h"
 
 namespace lserve {
@@ -26,7 +27,7 @@ class PageTable {
 
   // Adds pages until the table covers `num_pages`. On kMemory nothing has changed.
   Status extend_to(int64_t num_pages);
-  // Releases the pages [begin, end) that are still held.
+  // Releases the pages [begin, end) that are still held. REQUIRES: 0 <= begin, end <= num_pages().
   void drop(int64_t begin, int64_t end);
   // Releases everything.
   void clear();
