@@ -1,0 +1,245 @@
+// kernel_bench: how near each operation of the cpu backend comes to what the machine can do.
+//
+//   kernel_bench [--isa auto|generic|avx2|avx512] [--threads N] [--filter linear|prefill|decode|
+//                page_scores|tokens] [--no-baseline] [--commit ID] [--json FILE]
+//
+// Prints for each workload the median time of one call, its rate, the part of the ceiling measured
+// in this process, and how much faster it is than the reference backend in this process. --json
+// writes the record that documents quote.
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/strings.h"
+#include "ceilings.h"
+#include "kernel_bench_workloads.h"
+
+namespace lserve::bench {
+namespace {
+
+constexpr uint64_t kSeed = 1;
+
+struct Options {
+  CpuIsa isa = CpuIsa::kAuto;
+  int threads = 0;
+  std::string filter;
+  bool baseline = true;
+  std::string commit;
+  std::string json;
+  std::string command;
+};
+
+struct Timing {
+  double low, median, high;
+};
+
+Timing measure(const std::function<void()>& run, int repeats) {
+  run();
+  std::vector<double> seconds;
+  for (int i = 0; i < repeats; ++i) {
+    const double start = now();
+    run();
+    seconds.push_back(now() - start);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  const size_t n = seconds.size();
+  return {seconds[n / 10], seconds[n / 2], seconds[n - 1 - n / 10]};
+}
+
+// Enough repeats for about half a second, at least 5.
+Timing measure(const std::function<void()>& run) {
+  const double start = now();
+  run();
+  const double once = std::max(now() - start, 1e-7);
+  return measure(run, static_cast<int>(std::clamp(0.5 / once, 5.0, 2001.0)));
+}
+
+struct Unit {
+  const char* name;
+  double scale;
+  double ceiling;  // in this unit; 0: none
+};
+
+Unit unit_of(Bound bound, const Ceilings& ceilings) {
+  switch (bound) {
+    case Bound::kInt8:
+      return {"TOP/s", 1e-12, ceilings.int8_top_s};
+    case Bound::kFp32:
+      return {"TFLOP/s", 1e-12, ceilings.fp32_tflop_s};
+    case Bound::kMemory:
+      return {"GB/s", 1e-9, ceilings.read_gb_s};
+    case Bound::kNone:
+      return {"GB/s", 1e-9, 0};
+  }
+  return {"", 1, 0};
+}
+
+Json figure(const std::string& metric, double value, const char* unit, double low, double high) {
+  Json entry = Json::object();
+  entry.set("metric", metric);
+  entry.set("value", value);
+  entry.set("unit", unit);
+  entry.set("spread", Json::Array{Json(low), Json(high)});
+  return entry;
+}
+
+Json measure_workload(const Workload& workload, const Ceilings& ceilings, const Options& options) {
+  const Timing time = measure(workload.run);
+  const Unit unit = unit_of(workload.bound, ceilings);
+  const auto rate = [&](double seconds) { return workload.work * unit.scale / seconds; };
+  const double of_ceiling = unit.ceiling > 0 ? rate(time.median) / unit.ceiling : 0;
+  double speedup = 0;
+  if (options.baseline) {
+    speedup = measure(workload.baseline, 1).median / workload.baseline_share / time.median;
+  }
+  std::printf("%-44s %10.1f us %9.3f %-8s", workload.name.c_str(), time.median * 1e6,
+              rate(time.median), unit.name);
+  const std::string part = cat(fixed(of_ceiling * 100, 1), " % of ceiling");
+  std::printf(" %18s", unit.ceiling > 0 ? part.c_str() : "");
+  if (options.baseline) std::printf("  %7.1fx reference", speedup);
+  std::printf("\n");
+  std::fflush(stdout);
+  Json entry = figure(workload.name, rate(time.median), unit.name, rate(time.high), rate(time.low));
+  entry.set("microseconds", time.median * 1e6);
+  if (unit.ceiling > 0) {
+    entry.set("of_ceiling", of_ceiling);
+    if (workload.bar > 0) {
+      entry.set("limit", cat(">= ", workload.bar, " of the ceiling"));
+      entry.set("holds", of_ceiling >= workload.bar);
+    }
+  }
+  if (options.baseline) {
+    entry.set("baseline", "reference backend, same run");
+    entry.set("ratio", speedup);
+  }
+  return entry;
+}
+
+std::vector<Workload> make_workloads(const Bench& bench, const std::string& filter) {
+  struct Group {
+    const char* name;
+    void (*add)(const Bench&, std::vector<Workload>*);
+  };
+  std::vector<Workload> list;
+  for (const Group& group : {Group{"linear", add_linear}, Group{"prefill", add_prefill_attention},
+                             Group{"decode", add_decode_attention},
+                             Group{"page_scores", add_page_scores}, Group{"tokens", add_tokens}}) {
+    if (filter.empty() || filter == group.name) group.add(bench, &list);
+  }
+  return list;
+}
+
+std::string cpu_model() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+std::string system_release() {
+  utsname system{};
+  return ::uname(&system) == 0 ? cat(system.sysname, " ", system.release) : "";
+}
+
+std::string today() {
+  const std::time_t seconds = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  char text[16];
+  std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
+  return text;
+}
+
+Status run(const Options& options) {
+  auto made = make_backend({BackendKind::kCpu, options.threads, options.isa});
+  if (!made.ok()) return made.status();
+  auto reference = make_backend({BackendKind::kReference, options.threads, CpuIsa::kAuto});
+  if (!reference.ok()) return reference.status();
+  Backend* backend = made.value().get();
+  const int threads = options.threads > 0 ? options.threads : ThreadPool::available_threads();
+  ThreadPool pool(threads);
+  const Ceilings ceilings = measure_ceilings(&pool);
+  std::printf("%s\nceilings: read %.1f GB/s, int8 %.2f TOP/s, fp32 %.3f TFLOP/s\n",
+              backend->describe().c_str(), ceilings.read_gb_s, ceilings.int8_top_s,
+              ceilings.fp32_tflop_s);
+  Json record = Json::object();
+  record.set("name", "cpu_kernels");
+  record.set("device", cat(cpu_model(), "; ", backend->describe()));
+  record.set("driver", system_release());
+  record.set("commit", options.commit);
+  record.set("date", today());
+  record.set("command", options.command);
+  record.set("seed", static_cast<int64_t>(kSeed));
+  Json limits = Json::object();
+  limits.set("read_gb_s", ceilings.read_gb_s);
+  limits.set("int8_top_s", ceilings.int8_top_s);
+  limits.set("fp32_tflop_s", ceilings.fp32_tflop_s);
+  record.set("ceilings", limits);
+  Json figures = Json::array();
+  Random random(kSeed);
+  const Bench bench{backend, reference.value().get(), &random};
+  for (const Workload& workload : make_workloads(bench, options.filter)) {
+    figures.push_back(measure_workload(workload, ceilings, options));
+  }
+  record.set("figures", figures);
+  if (options.json.empty()) return {};
+  std::ofstream out(options.json);
+  out << record.dump(1) << "\n";
+  if (!out.flush()) return runtime_error(cat("cannot write ", options.json));
+  return {};
+}
+
+Result<Options> parse(int argc, char** argv) {
+  Options options;
+  options.command = "kernel_bench";
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view name = argv[i];
+    options.command += cat(" ", name);
+    if (name == "--no-baseline") {
+      options.baseline = false;
+      continue;
+    }
+    if (i + 1 == argc) return usage_error(cat("unknown option or missing value: ", name));
+    const std::string value = argv[++i];
+    options.command += cat(" ", value);
+    if (name == "--threads") {
+      ASSIGN_OR_RETURN(const int64_t threads, parse_int(value, name));
+      options.threads = static_cast<int>(threads);
+    } else if (name == "--isa") {
+      options.isa = value == "generic"  ? CpuIsa::kGeneric
+                    : value == "avx2"   ? CpuIsa::kAvx2
+                    : value == "avx512" ? CpuIsa::kAvx512
+                                        : CpuIsa::kAuto;
+    } else if (name == "--filter") {
+      options.filter = value;
+    } else if (name == "--commit") {
+      options.commit = value;
+    } else if (name == "--json") {
+      options.json = value;
+    } else {
+      return usage_error(cat("unknown option: ", name));
+    }
+  }
+  return options;
+}
+
+int main_program(int argc, char** argv) {
+  const auto options = parse(argc, argv);
+  const Status status = options.ok() ? run(options.value()) : options.status();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "error: %s\n", status.message().c_str());
+  return status.kind() == ErrorKind::kUsage ? 2 : 1;
+}
+
+}  // namespace
+}  // namespace lserve::bench
+
+int main(int argc, char** argv) { return lserve::bench::main_program(argc, argv); }

@@ -1,0 +1,40 @@
+// Random data of the workloads, from one seeded stream.
+#include <algorithm>
+
+#include "kernel_bench_workloads.h"
+#include "tensor/dtype.h"
+
+namespace lserve::bench {
+
+Floats normals(Random* random, int64_t count) {
+  Floats x(static_cast<size_t>(count));
+  for (float& value : x) value = static_cast<float>(random->normal());
+  return x;
+}
+
+TensorView view(Floats& x, int64_t columns) {
+  return {x.data(), Shape({static_cast<int64_t>(x.size()) / columns, columns})};
+}
+TensorView heads(Floats& x, int64_t num_heads) {
+  return {x.data(),
+          Shape({static_cast<int64_t>(x.size()) / num_heads / kHeadDim, num_heads, kHeadDim})};
+}
+
+std::vector<std::byte> random_matrix(Random* random, WeightFormat format, int64_t rows,
+                                     int64_t columns) {
+  const auto bytes = static_cast<size_t>(rows) * *row_bytes(format, static_cast<size_t>(columns));
+  std::vector<std::byte> data(bytes);
+  for (std::byte& b : data) b = static_cast<std::byte>(random->next() & 0xFF);
+  const auto block = static_cast<size_t>(block_bytes(format));
+  const f16 scale = to_f16(0.01F);
+  const f16 min = to_f16(-0.07F);
+  for (size_t i = 0; i < bytes; i += block) {
+    std::copy_n(reinterpret_cast<const std::byte*>(&scale), 2, data.data() + i);
+    if (format == WeightFormat::kQ4_1) {
+      std::copy_n(reinterpret_cast<const std::byte*>(&min), 2, data.data() + i + 2);
+    }
+  }
+  return data;
+}
+
+}  // namespace lserve::bench
