@@ -1,10 +1,12 @@
-// A model on disk, whichever its form: a Hugging Face directory (safetensors, one file or sharded, and
-// config.json) or one GGUF file. START HERE for floor 2: above it, nobody knows the forms apart.
+// A model on disk, whichever its form: a Hugging Face directory (safetensors, one file or sharded,
+// and config.json) or one GGUF file. START HERE for floor 2: above it, nobody knows the forms
+// apart.
 //
 // Tensors go by their Hugging Face names ("model.layers.0.self_attn.q_proj.weight") and are read as
 // such: rows of a matrix are output channels, and GGUF's row permutation of llama-arch Q and K (for
-// interleaved rope) is undone by read_tensor. Every file is untrusted (reliability: all sizes checked
-// before anything is allocated); every error is ErrorKind::kModel and names file, field and remedy.
+// interleaved rope) is undone by read_tensor. Every file is untrusted (reliability: all sizes
+// checked before anything is allocated); every error is ErrorKind::kModel and names file, field and
+// remedy.
 #pragma once
 
 #include <memory>
@@ -21,7 +23,7 @@
 namespace lserve {
 
 struct TensorInfo {
-  std::string name;            // Hugging Face name
+  std::string name;  // Hugging Face name
   WeightFormat format;
   std::vector<int64_t> shape;  // [rows, columns], or [n] for norms and biases
   uint64_t bytes = 0;          // in the file: row_bytes(format, columns) * rows
@@ -31,10 +33,10 @@ class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
 
-  // Reads headers only. Opens `path`: a directory with config.json, or a .gguf file; verifies that the
-  // architecture is supported and that the set of tensors and their shapes are those of its config:
-  // a missing or mis-shaped tensor is an error, known harmless extras are ignored, an unknown extra is
-  // one warning. A Git-LFS pointer and a truncated file are named as such.
+  // Reads headers only. Opens `path`: a directory with config.json, or a .gguf file; verifies that
+  // the architecture is supported and that the set of tensors and their shapes are those of its
+  // config: a missing or mis-shaped tensor is an error, known harmless extras are ignored, an
+  // unknown extra is one warning. A Git-LFS pointer and a truncated file are named as such.
   static Result<std::unique_ptr<Checkpoint>> open(const std::string& path);
 
   virtual const ModelConfig& config() const = 0;

@@ -24,14 +24,16 @@ struct GgufValue {
 
 struct GgufTensor {
   std::string name;
-  uint32_t type = 0;            // ggml type number
-  std::vector<uint64_t> dims;   // fastest first: [columns, rows]
-  uint64_t offset = 0;          // in the file, absolute
+  uint32_t type = 0;           // ggml type number
+  std::vector<uint64_t> dims;  // fastest first: [columns, rows]
+  uint64_t offset = 0;         // in the file, absolute
   uint64_t bytes = 0;
 };
 
+// Immutable once open; safe to share between threads.
 class Gguf {
  public:
+  // Reads and checks the header: metadata, tensor table, and that all tensor data is in the file.
   static Result<Gguf> open(const std::string& path);
 
   const File& file() const { return file_; }
@@ -51,6 +53,7 @@ class Gguf {
  private:
   explicit Gguf(File file) : file_(std::move(file)) {}
   const GgufValue* find(std::string_view key) const;
+  Status wrong_type(std::string_view key, std::string_view expected) const;
 
   File file_;
   uint32_t version_ = 0;

@@ -1,5 +1,5 @@
-// A tokenizer's tables as its file gives them, checked, but not yet made into a machine that encodes
-// (tokenizer/tokenizer.h does that).
+// A tokenizer's tables as its file gives them, checked, but not yet made into a machine that
+// encodes (tokenizer/tokenizer.h does that).
 #pragma once
 
 #include <cstdint>
@@ -16,14 +16,15 @@ class Gguf;
 
 // How text is cut before BPE. Only known patterns; a file never brings a regular expression to run.
 enum class PreTokenizer {
-  kGpt2,     // GPT-2's pattern (tokenizers' ByteLevel with use_regex)
-  kSmolLm,   // every digit alone, then GPT-2's pattern
+  kGpt2,    // GPT-2's pattern (tokenizers' ByteLevel with use_regex)
+  kSmolLm,  // every digit alone, then GPT-2's pattern
 };
 
 struct AddedToken {
   int32_t id = 0;
-  std::string text;      // as it appears in the text
-  bool special = false;  // a control token: skipped in output, recognised in input only if asked for
+  std::string text;  // as it appears in the text
+  bool special =
+      false;  // a control token: skipped in output, recognised in input only if asked for
 };
 
 struct TokenizerData {

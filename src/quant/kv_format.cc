@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "base/check.h"
 
@@ -18,7 +19,17 @@ KvScale int8_scale(float min, float max) {
   return {to_f16_ceil((max - to_float(m)) / 255.0F), m};
 }
 
+// One NaN makes the whole vector NaN: s * c + m has no room for a single one, and a fault upstream
+// must reach the logits, where it fails its request, rather than be quietly turned into a number.
+void quantise_nan(std::span<const float> x, uint8_t* codes, KvScale* scale) {
+  *scale = {{0}, to_f16(std::numeric_limits<float>::quiet_NaN())};
+  std::fill_n(codes, x.size(), uint8_t{0});
+}
+
 void quantise_int8(std::span<const float> x, uint8_t* codes, KvScale* scale) {
+  if (std::any_of(x.begin(), x.end(), [](float v) { return std::isnan(v); })) {
+    return quantise_nan(x, codes, scale);
+  }
   const auto clamp = [](float v) { return std::clamp(v, -kMaxF16, kMaxF16); };
   const auto [min, max] = std::minmax_element(x.begin(), x.end());
   *scale = int8_scale(clamp(*min), clamp(*max));
@@ -35,36 +46,48 @@ void quantise_int8(std::span<const float> x, uint8_t* codes, KvScale* scale) {
 
 const char* kv_format_name(KvFormat format) {
   switch (format) {
-    case KvFormat::kF32: return "fp32";
-    case KvFormat::kBF16: return "bf16";
-    case KvFormat::kInt8: return "int8";
+    case KvFormat::kF32:
+      return "fp32";
+    case KvFormat::kBF16:
+      return "bf16";
+    case KvFormat::kInt8:
+      return "int8";
   }
   return "?";
 }
 
 int64_t kv_vector_bytes(KvFormat format, int64_t head_dim) {
   switch (format) {
-    case KvFormat::kF32: return 4 * head_dim;
-    case KvFormat::kBF16: return 2 * head_dim;
-    case KvFormat::kInt8: return head_dim;
+    case KvFormat::kF32:
+      return 4 * head_dim;
+    case KvFormat::kBF16:
+      return 2 * head_dim;
+    case KvFormat::kInt8:
+      return head_dim;
   }
   return 0;
 }
 
 void quantise_kv(KvFormat format, std::span<const float> x, std::byte* codes, KvScale* scale) {
   switch (format) {
-    case KvFormat::kF32: std::memcpy(codes, x.data(), x.size_bytes()); break;
+    case KvFormat::kF32:
+      std::memcpy(codes, x.data(), x.size_bytes());
+      break;
     case KvFormat::kBF16:
       for (size_t i = 0; i < x.size(); ++i) reinterpret_cast<bf16*>(codes)[i] = to_bf16(x[i]);
       break;
-    case KvFormat::kInt8: quantise_int8(x, reinterpret_cast<uint8_t*>(codes), scale); break;
+    case KvFormat::kInt8:
+      quantise_int8(x, reinterpret_cast<uint8_t*>(codes), scale);
+      break;
   }
 }
 
 void dequantise_kv(KvFormat format, const std::byte* codes, const KvScale* scale,
                    std::span<float> x) {
   switch (format) {
-    case KvFormat::kF32: std::memcpy(x.data(), codes, x.size_bytes()); break;
+    case KvFormat::kF32:
+      std::memcpy(x.data(), codes, x.size_bytes());
+      break;
     case KvFormat::kBF16:
       for (size_t i = 0; i < x.size(); ++i) {
         x[i] = to_float(reinterpret_cast<const bf16*>(codes)[i]);

@@ -2,8 +2,9 @@
 //
 // fp32 and bf16 are plain (bf16: nearest, ties to even). int8 is asymmetric (system.md 2.5):
 //   x = s * c + m,   c in 0..255,   m = min(x) rounded down to f16,
-//   s = (max(x) - m) / 255 rounded up to f16, so that the largest value is reached;
-// a constant vector has s = 0 and m = f16(x). Values beyond the f16 range are clamped to it.
+//   s = (max(x) - m) / 255 rounded up to f16, so that the largest value is reached. And
+// a constant vector has s = 0 and m = f16(x). Values beyond the f16 range, infinities too, are
+// clamped to it; a vector that holds a NaN reads back as NaN throughout.
 // So |x - x^| <= s / 2, up to float rounding.
 #pragma once
 

@@ -1,5 +1,9 @@
-// Chat messages to the prompt that the model was trained on: a bounded interpreter of the Jinja subset
-// that chat templates use. Templates are untrusted input.
+// Chat messages to the prompt that the model was trained on: a bounded interpreter of the Jinja
+// subset that chat templates use (jinja_parser.h lists it). Templates are untrusted input.
+//
+// Results are those of transformers' renderer (jinja2 with trim_blocks and lstrip_blocks). A
+// template sees messages, add_generation_prompt, bos_token, eos_token, and tools and documents as
+// none.
 #pragma once
 
 #include <memory>
@@ -9,18 +13,13 @@
 #include <vector>
 
 #include "base/status.h"
+#include "tokenizer/prompt_piece.h"
 
 namespace lserve {
 
 struct ChatMessage {
-  std::string role;     // "system", "user", "assistant"
+  std::string role;  // "system", "user", "assistant"
   std::string content;
-};
-
-// The prompt as pieces, because what a user wrote must never become a control token.
-struct PromptPiece {
-  std::string text;
-  bool from_message = false;  // encode with SpecialTokens::kAsText
 };
 
 struct ChatTemplateLimits {
@@ -35,7 +34,11 @@ class ChatTemplate {
   static Result<std::unique_ptr<ChatTemplate>> parse(std::string_view source);
   virtual ~ChatTemplate() = default;
 
-  // Errors (kRuntime): raise_exception, a limit, an undefined operation.
+  // Thread-safe. Every byte that came from a message's role or content is in a piece marked so,
+  // wherever the template moved it. Errors (kRuntime): raise_exception, a limit, an undefined
+  // operation.
+  // ENSURES: no piece is empty; neighbours differ in from_message; at most
+  // limits.max_output_bytes in all.
   virtual Result<std::vector<PromptPiece>> render(std::span<const ChatMessage> messages,
                                                   bool add_generation_prompt,
                                                   std::string_view bos_token,

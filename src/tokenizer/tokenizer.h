@@ -1,7 +1,11 @@
 // Text to token ids and back: byte-level BPE. START HERE for tokenizer/.
 //
-// Thread-safe after construction. Encoding takes time linear in the text (up to a logarithm), and stack
-// that does not depend on it.
+// Thread-safe after construction. Encoding takes time linear in the text (up to a logarithm), and
+// stack that does not depend on it.
+//
+// Added tokens that are no control tokens are matched in any text, as tokenizers does. Bytes for
+// which the vocabulary has no token (SmolLM2 lacks 21, none of them printable) are left out, also
+// as tokenizers does: its only other choice is a control token.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +17,7 @@
 
 #include "base/status.h"
 #include "checkpoint/tokenizer_data.h"
+#include "tokenizer/prompt_piece.h"
 
 namespace lserve {
 
@@ -23,13 +28,21 @@ enum class SpecialTokens {
 
 class Tokenizer {
  public:
+  // Errors (kModel): ids out of range, a merge that does not join its parts' bytes.
   static Result<std::unique_ptr<Tokenizer>> create(TokenizerData data);
   ~Tokenizer();
 
   // Never adds BOS; invalid UTF-8 is encoded byte for byte.
+  // REQUIRES: text.size() < 2^32, for all that encode.
   std::vector<int32_t> encode(std::string_view text, SpecialTokens specials) const;
   // As above with BOS in front if the tokenizer adds one and it is not there already.
   std::vector<int32_t> encode_with_bos(std::string_view text, SpecialTokens specials) const;
+
+  // A rendered prompt, as tokenizers would encode the concatenated text, except that bytes of
+  // messages never become part of a control token. Encoding piece by piece would instead cut words
+  // and runs of line breaks at the pieces' borders.
+  std::vector<int32_t> encode(std::span<const PromptPiece> pieces) const;
+  std::vector<int32_t> encode_with_bos(std::span<const PromptPiece> pieces) const;
 
   int64_t vocab_size() const;
   // The bytes of one token; empty for ids out of range. Control tokens give their text.
@@ -43,6 +56,7 @@ class Tokenizer {
  private:
   struct Tables;
   explicit Tokenizer(std::unique_ptr<Tables> tables);
+  void prepend_bos(std::vector<int32_t>& ids) const;
   std::unique_ptr<Tables> tables_;
 };
 

@@ -1,52 +1,37 @@
-// Trap: prompts that are a multiple of 64 select an empty last page, and the newest 64 tokens are
-// not forced (reference.md 1.5, 2). At every length around a page's edge the selection ends with
-// the page of the newest token, and its span with that token.
+// Trap: a prompt that is a multiple of the page size selects an empty page as its last, and the
+// newest tokens are not forced. (reference.md 1.5, item 2)
+
 #include <gtest/gtest.h>
 
-#include "base/checked_math.h"
-#include "support/backends.h"
+#include "support/decode_driver.h"
 
-namespace lserve::testing {
+namespace lserve {
 namespace {
 
-class PromptMultipleOfPageTest : public BackendTest {};
-
-TEST_P(PromptMultipleOfPageTest, LastSpanEndsWithTheNewestToken) {
-  constexpr int32_t kBudget = 4;
-  for (const int32_t pages : {6, 9}) {
-    for (int32_t kv_len = pages * kPageSize - 2; kv_len <= pages * kPageSize + 2; ++kv_len) {
-      const int32_t num_pages = ceil_div(kv_len, kPageSize);
-      std::vector<float> scores(static_cast<size_t>(num_pages), -1.0F);
-      scores[2] = 5;
-      std::vector<int32_t> selected(kBudget);
-      const int32_t row = 0;
-      backend().select_pages({.scores = TensorView(scores.data(), {1, num_pages}),
-                              .num_pages = std::span(&num_pages, 1),
-                              .rows = std::span(&row, 1),
-                              .budget = kBudget,
-                              .num_sink_pages = 1,
-                              .selected = TensorView(selected.data(), {1, kBudget})});
-      std::vector<int32_t> page_ids;
-      for (int32_t p = 0; p < num_pages; ++p) page_ids.push_back(100 + p);
-      const GatherSpansWork work{.kv_len = kv_len, .selected_pages = num_pages};
-      std::vector<PageSpan> spans(static_cast<size_t>(num_gathered_spans(kBudget, work)));
-      backend().gather_spans({.selected = TensorView(selected.data(), {1, kBudget}),
-                              .page_ids = page_ids,
-                              .work = std::span(&work, 1),
-                              .spans = spans});
-      backend().synchronize();
-      ASSERT_EQ(spans.size(), size_t{kBudget});
-      for (const PageSpan& span : spans) EXPECT_LT(span.begin, span.end) << kv_len << " tokens";
-      EXPECT_EQ(spans.back().page_id, 100 + (kv_len - 1) / kPageSize);
-      EXPECT_EQ(spans.back().end, (kv_len - 1) % kPageSize + 1);
-      EXPECT_EQ(spans[2].page_id, 100 + num_pages - 2);
-      EXPECT_EQ(spans[2].end, kPageSize);
-      EXPECT_EQ(spans[1].page_id, 102);
+TEST(PromptMultipleOfPage, LastPageIsNeverEmpty) {
+  AttentionConfig config;
+  config.mode = AttentionMode::kPages;
+  config.sink_tokens = 64;
+  config.token_budget = 4 * kPageSize;
+  const HeadPattern pattern = HeadPattern::uniform(4, 1, HeadClass::kRetrieval);
+  for (int64_t pages = 3; pages <= 9; ++pages) {
+    for (int64_t prompt_len = pages * kPageSize - 2; prompt_len <= pages * kPageSize + 2;
+         ++prompt_len) {
+      testing::DecodeDriver driver(pattern, config);
+      driver.add(1, prompt_len);
+      for (int64_t kv_len = prompt_len + 1; kv_len <= prompt_len + 6; ++kv_len) {
+        const int64_t num_pages = ceil_div(kv_len, int64_t{kPageSize});
+        for (const testing::HeadRead& read : driver.step()) {
+          ASSERT_EQ(read.position, kv_len - 1);
+          ASSERT_FALSE(read.spans.empty());
+          for (const PageSpan& span : read.spans) ASSERT_LT(span.begin, span.end);
+          ASSERT_EQ(read.spans.back().end, (kv_len - 1) % kPageSize + 1) << "prompt " << prompt_len;
+          ASSERT_TRUE(read.reads((num_pages - 2) * kPageSize, kv_len)) << "prompt " << prompt_len;
+        }
+      }
     }
   }
 }
 
-INSTANTIATE_FOR_ALL_BACKENDS(PromptMultipleOfPageTest);
-
 }  // namespace
-}  // namespace lserve::testing
+}  // namespace lserve

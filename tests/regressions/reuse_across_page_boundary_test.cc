@@ -1,46 +1,33 @@
-// Trap: a reused selection loses the newest tokens when a page fills (reference.md 1.5, 1).
-// Whatever step a selection was made at, every one of the next steps reads all of the newest 64
-// tokens.
+// Trap: a reused selection ends at the page that was the last when it was made, so the newest
+// tokens are not read after a page fills. (reference.md 1.5, item 1)
+
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include "support/decode_driver.h"
 
-#include "base/checked_math.h"
-#include "support/backends.h"
-
-namespace lserve::testing {
+namespace lserve {
 namespace {
 
-class ReuseAcrossPageBoundaryTest : public BackendTest {};
-
-TEST_P(ReuseAcrossPageBoundaryTest, NewestTokensAreRead) {
-  constexpr int32_t kBudget = 4;
-  for (int32_t selected_at = 6 * kPageSize; selected_at <= 7 * kPageSize; ++selected_at) {
-    const int32_t pages = ceil_div(selected_at, kPageSize);
-    std::vector<int32_t> selected = {0, 2, pages - 2, pages - 1};
-    for (int32_t kv_len = selected_at; kv_len < selected_at + 4; ++kv_len) {
-      std::vector<int32_t> page_ids;
-      for (int32_t p = 0; p < ceil_div(kv_len, kPageSize); ++p) page_ids.push_back(p);
-      const GatherSpansWork work{.kv_len = kv_len, .selected_pages = pages};
-      std::vector<PageSpan> spans(static_cast<size_t>(num_gathered_spans(kBudget, work)));
-      backend().gather_spans({.selected = TensorView(selected.data(), {1, kBudget}),
-                              .page_ids = page_ids,
-                              .work = std::span(&work, 1),
-                              .spans = spans});
-      backend().synchronize();
-      EXPECT_LE(spans.size(), size_t{kBudget + 1});
-      for (int32_t t = kv_len - kPageSize; t < kv_len; ++t) {
-        const auto holds = [&](const PageSpan& s) {
-          return s.page_id == t / kPageSize && s.begin <= t % kPageSize && t % kPageSize < s.end;
-        };
-        ASSERT_EQ(std::count_if(spans.begin(), spans.end(), holds), 1)
-            << "token " << t << " of " << kv_len << ", selected at " << selected_at;
+TEST(ReuseAcrossPageBoundary, KeepsTheNewestTokens) {
+  AttentionConfig config;
+  config.mode = AttentionMode::kPages;
+  config.sink_tokens = 64;
+  config.token_budget = 5 * kPageSize;
+  const HeadPattern pattern = HeadPattern::uniform(5, 2, HeadClass::kRetrieval);
+  for (const int32_t interval : {1, 4, 7}) {
+    config.reuse_interval = interval;
+    testing::DecodeDriver driver(pattern, config);
+    driver.add(1, 502);
+    for (int step = 0; step < 160; ++step) {  // over more than two edges of pages, in every phase
+      for (const testing::HeadRead& read : driver.step()) {
+        ASSERT_LE(read.spans.size(), 6U) << "budget and one page at most";
+        const int64_t page = read.position / kPageSize;
+        ASSERT_TRUE(read.reads((page - 1) * kPageSize, read.position + 1))
+            << "position " << read.position << " layer " << read.layer << " interval " << interval;
       }
     }
   }
 }
 
-INSTANTIATE_FOR_ALL_BACKENDS(ReuseAcrossPageBoundaryTest);
-
 }  // namespace
-}  // namespace lserve::testing
+}  // namespace lserve

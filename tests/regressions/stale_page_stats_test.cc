@@ -1,4 +1,4 @@
-// Trap: statistics of a recycled page start from its previous owner's (reliability.md 4.3, 4;
+// Trap: statistics of a recycled page start from its previous owner's (reliability.md 4.3, 4, and
 // reference.md 1.5, 5). A page that held huge keys is given to another sequence; after one token
 // its score is that token's, to the rounding of bf16.
 #include <gtest/gtest.h>

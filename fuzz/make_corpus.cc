@@ -1,0 +1,58 @@
+// Writes the seeds that are made by the writers of the tests: make_corpus <corpus folder>.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "support/gguf_writer.h"
+#include "support/safetensors_writer.h"
+
+namespace {
+
+bool write(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return out.good();
+}
+
+// All value types, and tensors of several element types.
+lserve::GgufWriter value_types() {
+  lserve::GgufWriter w;
+  for (uint32_t type = 0; type < 13; ++type) {
+    if (type == lserve::kGgufString || type == lserve::kGgufArray) continue;
+    const std::string one(type == 7 ? "\1\0\0\0\0\0\0\0" : "\2\0\0\0\0\0\0\0", 8);
+    const size_t bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    w.add("v" + std::to_string(type), type, lserve::ByteString().raw(one.substr(0, bytes[type])));
+  }
+  w.strings("s", {"a", "bc"});
+  w.i32s("i", {1, -1});
+  w.tensors.push_back({"a", {32, 2}, lserve::kGgmlQ8_0, lserve::ramp_bytes(68, 1), {}});
+  w.tensors.push_back({"b", {3}, lserve::kGgmlF32, lserve::ramp_bytes(12, 2), {}});
+  w.tensors.push_back({"c", {256}, lserve::kGgmlQ4_K, lserve::ramp_bytes(144, 3), {}});
+  return w;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fputs("usage: make_corpus <corpus folder>\n", stderr);
+    return 2;
+  }
+  const std::filesystem::path root = argv[1];
+  lserve::SafetensorsWriter two;
+  two.add("a", "F32", {2, 2});
+  two.add("b", "BF16", {3});
+  two.add("c", "I64", {});
+  const bool ok = write(root / "gguf/llama", lserve::tiny_gguf_model("llama").build()) &&
+                  write(root / "gguf/qwen2", lserve::tiny_gguf_model("qwen2").build()) &&
+                  write(root / "gguf/value_types", value_types().build()) &&
+                  write(root / "gguf/empty", lserve::GgufWriter().build()) &&
+                  write(root / "safetensors/three", two.build()) &&
+                  write(root / "safetensors/empty", lserve::raw_safetensors("{}", 0)) &&
+                  write(root / "config/llama", lserve::tiny_hf_config()) &&
+                  write(root / "config/mistral", lserve::tiny_hf_config("MistralForCausalLM")) &&
+                  write(root / "config/qwen2", lserve::tiny_hf_config("Qwen2ForCausalLM"));
+  return ok ? 0 : 1;
+}

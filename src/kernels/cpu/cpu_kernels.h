@@ -1,0 +1,142 @@
+// What the instruction-set files (isa_*.cc) offer to the backend: plain structs and a table of
+// functions, one table per instruction set.
+//
+// The isa_*.cc files are compiled with flags of their own, so they must share no inline function
+// with the rest of the program (the linker could keep the copy that this machine cannot run).
+// Therefore this header holds data only, and they include nothing else of the project.
+#pragma once
+
+#include <cstdint>
+
+namespace lserve::cpu {
+
+inline constexpr int kPanel = 16;       // weight rows that are interleaved (linear_pack.h)
+inline constexpr int kBlock = 32;       // columns that share a scale
+inline constexpr int kPageTokens = 64;  // as kPageSize
+inline constexpr int kMaxRowTile = 16;  // rows of x that a linear kernel takes at once, at most
+
+inline constexpr int kMaxGroup = 32;  // query heads a KV head, at most
+
+enum WeightCode { kWeightF32, kWeightF16, kWeightBF16, kWeightQ8, kWeightQ4, kNumWeightCodes };
+enum KvCode { kKvF32, kKvBF16, kKvU8, kNumKvCodes };
+
+// A tile of packed rows times a run of panels.
+struct LinearTile {
+  const uint8_t* rows;  // packed by quantise_rows (Q8, Q4) or pack_rows (plain floats)
+  int num_rows;         // 1 ... row_tile
+  int64_t columns;
+  const uint8_t* weights;  // [num_panels] panels
+  int64_t num_panels;
+  int64_t num_outputs;  // of these panels; the last panel may be partly padding
+  const float* bias;    // [num_outputs] or null
+  float* out;           // [num_rows] rows, out_stride apart
+  int64_t out_stride;
+  bool accumulate;
+};
+
+// The pages of one head of one pool.
+struct KvHead {
+  const uint8_t* tiles;  // of page 0
+  int64_t page_bytes;    // from one page to the next
+  KvCode code;
+  int head_dim;
+};
+
+struct Span {  // as PageSpan
+  int32_t page_id;
+  int16_t begin;
+  int16_t end;
+};
+
+struct PageRange {  // as KeyBlockRange
+  int32_t begin;
+  int32_t end;
+};
+
+// One split of one decode work item. Scores are in units of log2: `scale` carries log2(e).
+struct DecodeSplit {
+  KvHead kv;
+  const float* q;  // [group][head_dim]
+  int group;
+  float scale;
+  const Span* spans;
+  int num_spans;
+  float* out;      // [group][head_dim]: sum of p * v, not yet divided
+  float* max;      // [group]
+  float* sum;      // [group]: sum of p
+  float* scratch;  // decode_scratch_floats(group, head_dim)
+};
+
+struct DecodeMerge {
+  const float* partial_out;  // [splits][group][head_dim]
+  const float* partial_max;  // [splits][group]
+  const float* partial_sum;  // [splits][group]
+  int num_splits;
+  int group;
+  int head_dim;
+  float* out;  // [group][head_dim]
+};
+
+struct PrefillItem {
+  KvHead kv;
+  const float* q;      // of the first row's first head: [rows] x [group][head_dim]
+  float* out;          // likewise
+  int64_t row_stride;  // floats from one token to the next, in q and out
+  int num_rows;
+  int group;
+  float scale;       // as in DecodeSplit
+  int64_t position;  // of the first row
+  int64_t sink;
+  int64_t local;
+  const int32_t* pages;  // page_idx -> page_id
+  const PageRange* ranges;
+  int num_ranges;
+  float* scratch;  // prefill_scratch_floats(num_rows * group, head_dim)
+};
+
+// Scores of a run of pages of one head.
+struct ScoreItem {
+  const uint16_t* stats;  // of page 0: [logical pages][min, max][head_dim]  bf16
+  int64_t page_elements;  // from one page to the next
+  const float* q;         // [group][2][head_dim]: min(q, 0), then max(q, 0)
+  int group;
+  int head_dim;
+  int logical_page_size;
+  const int32_t* pages;  // page_idx -> page_id
+  int64_t first_page;    // page_idx
+  int64_t end_page;
+  int64_t kv_len;
+  float* scratch;  // [group][2][head_dim]
+  bool mean;       // over the group, instead of max
+  float* scores;   // [page_idx]
+};
+
+struct CpuKernels {
+  const char* name;
+  int row_tile;
+
+  // Packs num_rows <= row_tile rows of x: int8 blocks with their scales, or floats by column.
+  // Sizes: packed_row_bytes() of linear_pack.h.
+  void (*quantise_rows)(const float* x, int64_t stride, int num_rows, int64_t columns,
+                        uint8_t* out);
+  void (*pack_rows)(const float* x, int64_t stride, int num_rows, int64_t columns, uint8_t* out);
+  void (*linear[kNumWeightCodes])(const LinearTile& tile);
+
+  void (*decode_split[kNumKvCodes])(const DecodeSplit& split);
+  void (*merge_splits)(const DecodeMerge& merge);
+  void (*prefill[kNumKvCodes])(const PrefillItem& item);
+  void (*page_scores)(const ScoreItem& item);
+  int64_t (*decode_scratch_floats)(int64_t group, int64_t head_dim);
+  int64_t (*prefill_scratch_floats)(int64_t num_rows, int64_t head_dim);
+
+  void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* out);
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
+  // One head in place; cos_sin: head_dim / 2 cosines, then as many sines.
+  void (*rope)(float* x, const float* cos_sin, int64_t head_dim);
+};
+
+const CpuKernels& generic_kernels();
+const CpuKernels& avx2_kernels();
+const CpuKernels& avx512_kernels();
+
+}  // namespace lserve::cpu

@@ -1,0 +1,13 @@
+// The kernels for generic. Nothing else of the project may be included here: see cpu_kernels.h.
+#include "kernels/cpu/simd_generic.h"
+
+#include "kernels/cpu/kernel_table.inl.h"
+
+namespace lserve::cpu {
+
+const CpuKernels& generic_kernels() {
+  static constexpr CpuKernels kTable = make_table();
+  return kTable;
+}
+
+}  // namespace lserve::cpu

@@ -1,0 +1,42 @@
+// All kernels over the vector vocabulary that was included before (simd_*.h), and their table.
+#pragma once
+
+#include "kernels/cpu/cpu_kernels.h"
+#include "kernels/cpu/decode_attention.inl.h"
+#include "kernels/cpu/elementwise.inl.h"
+#include "kernels/cpu/linear.inl.h"
+#include "kernels/cpu/page_scores.inl.h"
+#include "kernels/cpu/prefill_attention.inl.h"
+
+namespace lserve::cpu {
+namespace {
+
+constexpr CpuKernels make_table() {
+  CpuKernels table{};
+  table.name = kIsaName;
+  table.row_tile = kRowTile;
+  table.quantise_rows = quantise_rows;
+  table.pack_rows = pack_rows;
+  table.linear[kWeightF32] = float_linear<LoadF32>;
+  table.linear[kWeightF16] = float_linear<LoadF16>;
+  table.linear[kWeightBF16] = float_linear<LoadBF16>;
+  table.linear[kWeightQ8] = quantised_linear<Q8Panel>;
+  table.linear[kWeightQ4] = quantised_linear<Q4Panel>;
+  table.decode_split[kKvF32] = decode_split<KvF32>;
+  table.decode_split[kKvBF16] = decode_split<KvBF16>;
+  table.decode_split[kKvU8] = decode_split<KvU8>;
+  table.merge_splits = merge_splits;
+  table.prefill[kKvF32] = prefill<KvF32>;
+  table.prefill[kKvBF16] = prefill<KvBF16>;
+  table.prefill[kKvU8] = prefill<KvU8>;
+  table.page_scores = page_scores;
+  table.decode_scratch_floats = decode_scratch;
+  table.prefill_scratch_floats = prefill_scratch;
+  table.rms_norm = rms_norm;
+  table.silu_mul = silu_mul;
+  table.rope = rope;
+  return table;
+}
+
+}  // namespace
+}  // namespace lserve::cpu

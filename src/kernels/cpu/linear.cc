@@ -1,0 +1,116 @@
+// Spreads linear layers over the threads: x is packed tile by tile, then (row tile, panel) pairs of
+// all outputs together are handed out in runs. Contract: kernels/linear.h.
+#include <algorithm>
+
+#include "base/checked_math.h"
+#include "kernels/cpu/context.h"
+#include "kernels/cpu/linear_pack.h"
+
+namespace lserve::cpu {
+
+namespace {
+
+struct PackedRows {
+  const uint8_t* data = nullptr;
+  int64_t row_bytes = 0;
+};
+
+// Packs x for the formats of this kind (block-quantised or plain), in tiles of row_tile rows.
+PackedRows pack(const TensorView& x, WeightFormat format, uint8_t* out, Context* context) {
+  const CpuKernels& kernels = context->kernels;
+  const auto pack_tile = is_block_quantised(format) ? kernels.quantise_rows : kernels.pack_rows;
+  const int64_t num_rows = x.dim(0);
+  const int64_t columns = x.dim(1);
+  const int64_t tile = kernels.row_tile;
+  const int64_t row_bytes = packed_row_bytes(format, columns);
+  const float* rows = x.as<float>();
+  context->pool.parallel_for(ceil_div(num_rows, tile), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin * tile; row < std::min(end * tile, num_rows); row += tile) {
+      const auto count = static_cast<int>(std::min(tile, num_rows - row));
+      pack_tile(rows + row * columns, columns, count, columns, out + row * row_bytes);
+    }
+  });
+  return {out, row_bytes};
+}
+
+// The panels [panel, panel + count) of one output for one tile of rows.
+void run_tile(const LinearOutput& output, const PackedRows& rows, int64_t first_row,
+              int64_t num_rows, int64_t panel, int64_t count, const CpuKernels& kernels) {
+  const Weight& weight = *output.weight;
+  const int64_t first_output = panel * kPanel;
+  LinearTile tile{};
+  tile.rows = rows.data + first_row * rows.row_bytes;
+  tile.num_rows = static_cast<int>(num_rows);
+  tile.columns = weight.columns;
+  tile.weights = weight.data.as<uint8_t>() + panel * panel_bytes(weight.format, weight.columns);
+  tile.num_panels = count;
+  tile.num_outputs = std::min(weight.rows - first_output, count * kPanel);
+  tile.bias = output.bias.data == nullptr ? nullptr : output.bias.as<float>() + first_output;
+  tile.out = output.out.as<float>() + first_row * weight.rows + first_output;
+  tile.out_stride = weight.rows;
+  tile.accumulate = output.accumulate;
+  kernels.linear[weight_code(weight.format)](tile);
+}
+
+}  // namespace
+
+void linear(const LinearParams& params, Context* context) {
+  const int64_t num_rows = params.x.dim(0);
+  const int64_t columns = params.x.dim(1);
+  int64_t panels = 0;
+  bool any_quantised = false;
+  bool any_plain = false;
+  for (const LinearOutput& output : params.outputs) {
+    CHECK_EQ(output.weight->columns, columns);
+    CHECK(output.out.shape == Shape({num_rows, output.weight->rows}));
+    panels += num_panels(output.weight->rows);
+    (is_block_quantised(output.weight->format) ? any_quantised : any_plain) = true;
+  }
+  if (num_rows == 0) return;
+  const int64_t quantised_bytes =
+      any_quantised ? num_rows * packed_row_bytes(WeightFormat::kQ8_0, columns) : 0;
+  const int64_t plain_at = round_up(quantised_bytes, int64_t{64});
+  const int64_t plain_bytes =
+      any_plain ? num_rows * packed_row_bytes(WeightFormat::kF32, columns) : 0;
+  uint8_t* scratch = context->rows.bytes(plain_at + plain_bytes);
+  PackedRows quantised;
+  PackedRows plain;
+  if (any_quantised) quantised = pack(params.x, WeightFormat::kQ8_0, scratch, context);
+  if (any_plain) plain = pack(params.x, WeightFormat::kF32, scratch + plain_at, context);
+
+  // Runs of consecutive panels keep a tile of x in the cache; few enough to share the work evenly.
+  const int64_t row_tile = context->kernels.row_tile;
+  const int64_t total = ceil_div(num_rows, row_tile) * panels;
+  const int64_t grain = std::clamp(ceil_div(total, int64_t{16} * context->pool.num_threads()),
+                                   std::min(panels, int64_t{2}), panels);
+  context->pool.parallel_for(total, grain, [&](int64_t begin, int64_t end, int) {
+    while (begin < end) {
+      const int64_t first_row = begin / panels * row_tile;
+      int64_t panel = begin % panels;
+      auto output = params.outputs.begin();
+      for (; panel >= num_panels(output->weight->rows); ++output) {
+        panel -= num_panels(output->weight->rows);
+      }
+      const int64_t count = std::min(end - begin, num_panels(output->weight->rows) - panel);
+      run_tile(*output, is_block_quantised(output->weight->format) ? quantised : plain, first_row,
+               std::min(row_tile, num_rows - first_row), panel, count, context->kernels);
+      begin += count;
+    }
+  });
+}
+
+void embed(const EmbedParams& params, Context* context) {
+  const int64_t hidden = params.out.dim(1);
+  CHECK_EQ(params.table->columns, hidden);
+  CHECK_EQ(params.out.dim(0), static_cast<int64_t>(params.token_ids.size()));
+  context->pool.parallel_for(
+      params.out.dim(0), 2 * kSerialTokens, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int32_t token = params.token_ids[static_cast<size_t>(t)];
+          CHECK(token >= 0 && token < params.table->rows);
+          unpack_row(*params.table, token, params.out.as<float>() + t * hidden);
+        }
+      });
+}
+
+}  // namespace lserve::cpu

@@ -1,0 +1,133 @@
+// The vector vocabulary of the kernels, in AVX-512 (F, BW, DQ, VL, VNNI). simd_avx2.h and
+// simd_generic.h define the same names; a kernel file (*.inl.h) is written once over them.
+//
+// Where an operand is NaN, max and min return their second argument.
+#pragma once
+
+// GCC 12 takes the "undefined" vectors of its own header for a mistake (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+
+#include <cstdint>
+
+namespace lserve::cpu {
+namespace {
+
+using F32 = __m512;
+using I32 = __m512i;
+
+constexpr int kLanes = 16;
+constexpr int kRowTile = 16;       // rows of a linear tile: 16 sums, 8 weight vectors, 8 to spare
+constexpr int kAttentionVecs = 4;  // prefill tile: 4 keys x 4 vectors of query rows
+constexpr int kDecodeHeads = 4;    // decode tile: 4 keys x 4 query heads
+constexpr float kExp2Zero = -200.0F;  // scale_exp2(a, kExp2Zero) is 0
+constexpr const char* kIsaName = "avx512 (vnni)";
+
+inline F32 zero() { return _mm512_setzero_ps(); }
+inline F32 set1(float x) { return _mm512_set1_ps(x); }
+inline F32 load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, F32 x) { _mm512_storeu_ps(p, x); }
+inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1U << n) - 1); }
+// The first n lanes, 0 < n < kLanes; the others are zero.
+inline F32 load_partial(const float* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+inline void store_partial(float* p, F32 x, int64_t n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), x);
+}
+inline F32 load_bf16(const uint16_t* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+// 2 * kLanes numbers: those at even places, and those at odd ones. Cheaper than in order.
+inline void load_bf16_pair(const uint16_t* p, F32* even, F32* odd) {
+  const __m512i both = _mm512_loadu_si512(p);
+  *even = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+  *odd = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(-65536)));
+}
+inline F32 load_f16(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+}
+inline F32 load_u8(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)));
+}
+inline float half_to_float(uint16_t x) { return _cvtsh_ss(x); }
+// Rounded to nearest even; |x| <= 127.
+inline void store_i8(int8_t* p, F32 x) {
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
+inline F32 sub(F32 a, F32 b) { return _mm512_sub_ps(a, b); }
+inline F32 mul(F32 a, F32 b) { return _mm512_mul_ps(a, b); }
+inline F32 div(F32 a, F32 b) { return _mm512_div_ps(a, b); }
+inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+inline F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }
+inline F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
+inline F32 abs(F32 a) { return _mm512_abs_ps(a); }
+inline float reduce_add(F32 a) { return _mm512_reduce_add_ps(a); }
+inline float reduce_max(F32 a) { return _mm512_reduce_max_ps(a); }
+inline F32 round_nearest(F32 a) { return _mm512_roundscale_ps(a, 0); }
+// a * 2^n for integral n.
+inline F32 scale_exp2(F32 a, F32 n) { return _mm512_scalef_ps(a, n); }
+// Per lane: low <= t < high ? yes : no.
+inline F32 if_between(F32 t, F32 low, F32 high, F32 yes, F32 no) {
+  const __mmask16 above = _mm512_cmp_ps_mask(t, low, _CMP_GE_OQ);
+  return _mm512_mask_blend_ps(_mm512_mask_cmp_ps_mask(above, t, high, _CMP_LT_OQ), no, yes);
+}
+// out[i] = the sum of the lanes of the i-th vector.
+inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
+  const F32 ab = add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const F32 cd = add(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const F32 abcd = add(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+
+inline F32 to_f32(I32 a) { return _mm512_cvtepi32_ps(a); }
+inline I32 set1_i32(const uint8_t* p) {
+  int32_t value;
+  __builtin_memcpy(&value, p, sizeof(value));
+  return _mm512_set1_epi32(value);
+}
+
+// The codes of kLanes weight rows in one block of 32 columns (linear_pack.h), held in registers.
+// dot(a, start): start + the sum over the columns of code * a, in every lane.
+struct Codes4 {
+  explicit Codes4(const uint8_t* codes) {
+    const __m512i low_half = _mm512_set1_epi8(0x0F);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m512i both = _mm512_loadu_si512(codes + i * 64);
+      w[i] = _mm512_and_si512(both, low_half);
+      w[i + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half);
+    }
+  }
+  I32 dot(const uint8_t* a) const {
+    __m512i sum = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) sum = _mm512_dpbusd_epi32(sum, w[i], set1_i32(a + 4 * i));
+    return sum;
+  }
+  __m512i w[8];
+};
+
+struct Codes8 {
+  explicit Codes8(const uint8_t* codes) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) w[i] = _mm512_loadu_si512(codes + i * 64);
+  }
+  I32 dot(const uint8_t* a, I32 start) const {
+    __m512i sum = start;
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) sum = _mm512_dpbusd_epi32(sum, w[i], set1_i32(a + 4 * i));
+    return sum;
+  }
+  __m512i w[8];
+};
+
+}  // namespace
+}  // namespace lserve::cpu

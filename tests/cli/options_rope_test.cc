@@ -1,0 +1,58 @@
+#include "cli/options_rope.h"
+
+#include <gtest/gtest.h>
+
+namespace lserve {
+namespace {
+
+TEST(OptionsRope, Kinds) {
+  EXPECT_EQ(parse_rope_scaling("none")->type, RopeType::kDefault);
+  const RopeConfig linear = parse_rope_scaling("linear:2.5").value();
+  EXPECT_EQ(linear.type, RopeType::kLinear);
+  EXPECT_EQ(linear.factor, 2.5);
+  const RopeConfig llama3 = parse_rope_scaling("llama3:32:2:8:4096").value();
+  EXPECT_EQ(llama3.type, RopeType::kLlama3);
+  EXPECT_EQ(llama3.factor, 32);
+  EXPECT_EQ(llama3.low_freq_factor, 2);
+  EXPECT_EQ(llama3.high_freq_factor, 8);
+  EXPECT_EQ(llama3.original_max_position, 4096);
+}
+
+TEST(OptionsRope, TrailingPartsOfLlama3MayBeLeftOut) {
+  const RopeConfig rope = parse_rope_scaling("llama3:8").value();
+  EXPECT_EQ(rope.factor, 8);
+  EXPECT_EQ(rope.low_freq_factor, 1);
+  EXPECT_EQ(rope.high_freq_factor, 4);
+  EXPECT_EQ(rope.original_max_position, 8192);
+}
+
+TEST(OptionsRope, NonsenseIsRefused) {
+  for (const char* text : {"yarn:4",
+                           "linear",
+                           "linear:",
+                           "linear:0",
+                           "linear:-1",
+                           "linear:x",
+                           "linear:2:3",
+                           "linear:2:",
+                           "linear:inf",
+                           "none:1",
+                           "none:",
+                           "llama3",
+                           "llama3:",
+                           "llama3:8:4:1",
+                           "llama3:8:5",
+                           "llama3:8::4",
+                           "llama3:8:1:4:0.5",
+                           "llama3:8:1:4:1e30",
+                           "llama3:8:1:4:8192:1",
+                           "",
+                           ":"}) {
+    const auto rope = parse_rope_scaling(text);
+    ASSERT_FALSE(rope.ok()) << text;
+    EXPECT_EQ(rope.status().kind(), ErrorKind::kUsage);
+  }
+}
+
+}  // namespace
+}  // namespace lserve

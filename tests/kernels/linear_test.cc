@@ -1,0 +1,248 @@
+// Linear layers against float64, for every weight format; rows do not see each other.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "support/backends.h"
+#include "support/compare.h"
+#include "support/property.h"
+#include "support/values.h"
+
+namespace lserve::testing {
+namespace {
+
+class LinearTest : public BackendTest {};
+
+constexpr std::array kFormats = {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
+                                 WeightFormat::kQ8_0, WeightFormat::kQ4_1};
+
+template <typename T>
+void put(std::vector<std::byte>* out, const T& value) {
+  const auto at = out->size();
+  out->resize(at + sizeof(T));
+  std::memcpy(out->data() + at, &value, sizeof(T));
+}
+
+// Random rows in that format: any codes, scales of a usual size.
+std::vector<std::byte> random_rows(WeightFormat format, int64_t elements, Random* random) {
+  std::vector<std::byte> data;
+  for (int64_t i = 0; i < elements / columns_per_block(format); ++i) {
+    const auto normal = static_cast<float>(random->normal());
+    if (format == WeightFormat::kF32) put(&data, normal);
+    if (format == WeightFormat::kF16) put(&data, to_f16(normal));
+    if (format == WeightFormat::kBF16) put(&data, to_bf16(normal));
+    if (!is_block_quantised(format)) continue;
+    put(&data, to_f16(normal / 64));
+    if (format == WeightFormat::kQ4_1) put(&data, to_f16(static_cast<float>(random->normal())));
+    while (data.size() % static_cast<size_t>(block_bytes(format)) != 0) {
+      data.push_back(static_cast<std::byte>(random->next() & 0xFF));
+    }
+  }
+  return data;
+}
+
+struct Matrix {
+  Matrix(Backend* backend, WeightFormat f, int64_t r, int64_t c, Random* random)
+      : format(f), rows(r), columns(c), values(static_cast<size_t>(r * c)) {
+    const auto data = random_rows(f, r * c, random);
+    weight = load(backend, f, r, c, data);
+    const auto bytes = static_cast<size_t>(*row_bytes(f, static_cast<uint64_t>(c)));
+    for (size_t i = 0; i < static_cast<size_t>(r); ++i) {
+      dequantise_row(f, std::span(data).subspan(i * bytes, bytes),
+                     std::span(values).subspan(i * static_cast<size_t>(c), static_cast<size_t>(c)));
+    }
+  }
+  WeightFormat format;
+  int64_t rows;
+  int64_t columns;
+  std::vector<float> values;  // dequantised
+  Weight weight;
+};
+
+std::vector<float> run(Backend* backend, const Matrix& w, std::vector<float> x) {
+  const auto tokens = static_cast<int64_t>(x.size()) / w.columns;
+  std::vector<float> out = poisoned(tokens * w.rows);
+  const LinearOutput output{.weight = &w.weight, .bias = {}, .out = {out.data(), {tokens, w.rows}}};
+  backend->linear({.x = TensorView(x.data(), {tokens, w.columns}), .outputs = {&output, 1}});
+  backend->synchronize();
+  return out;
+}
+
+struct Expected {
+  double value = 0;
+  double tolerance = 0;
+};
+
+// One element. Float32 sums err by some roundings of the sum of absolute products. Where x may be
+// quantised to int8 by blocks, each element of a block errs by half a step of its block at most,
+// max |x| / 254.
+Expected element(const Matrix& w, int64_t row, std::span<const float> x, bool int8_activations) {
+  Expected e;
+  double magnitude = 0;
+  double quantisation = 0;
+  for (size_t block = 0; block < x.size(); block += kQuantBlock) {
+    double max_x = 0;
+    double sum_w = 0;
+    for (size_t c = block; c < std::min(x.size(), block + kQuantBlock); ++c) {
+      const double weight = w.values[static_cast<size_t>(row) * x.size() + c];
+      e.value += weight * static_cast<double>(x[c]);
+      magnitude += std::abs(weight * static_cast<double>(x[c]));
+      max_x = std::max(max_x, std::abs(static_cast<double>(x[c])));
+      sum_w += std::abs(weight);
+    }
+    quantisation += 1.01 * max_x / 254 * sum_w;
+    magnitude += int8_activations ? max_x * sum_w : 0;  // d q and m stand apart on the way
+  }
+  e.tolerance = 32 * 0x1p-24 * magnitude + (int8_activations ? quantisation : 0) + 1e-36;
+  return e;
+}
+
+void expect_right(const Matrix& w, const std::vector<float>& x, const std::vector<float>& out,
+                  bool reference) {
+  const bool int8 = !reference && is_block_quantised(w.format);
+  const auto columns = static_cast<size_t>(w.columns);
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t token = i / static_cast<size_t>(w.rows);
+    const auto e = element(w, static_cast<int64_t>(i) % w.rows,
+                           std::span(x).subspan(token * columns, columns), int8);
+    ASSERT_TRUE(std::isfinite(out[i])) << "at " << i << ", " << weight_format_name(w.format);
+    ASSERT_NEAR(out[i], e.value, e.tolerance)
+        << "at " << i << ", " << weight_format_name(w.format) << " [" << w.rows << ", " << columns
+        << "], " << x.size() / columns << " tokens";
+  }
+}
+
+int64_t random_tokens(Random* random) {
+  constexpr std::array<int64_t, 12> kTokens = {1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33, 64};
+  return kTokens[static_cast<size_t>(random->integer(0, 11))];
+}
+
+TEST_P(LinearTest, MatchesFloat64) {
+  for_each_case(test_cases(500), [&](Random& random, int64_t i) {
+    const WeightFormat format = kFormats[static_cast<size_t>(i) % kFormats.size()];
+    const int64_t block = is_block_quantised(format) ? kQuantBlock : random.integer(1, kQuantBlock);
+    const Matrix w(&backend(), format, random.integer(1, 50), block * random.integer(1, 8),
+                   &random);
+    const auto x =
+        make(random_values(&random), random_tokens(&random) * w.columns, w.columns, &random);
+    expect_right(w, x, run(&backend(), w, x), is_reference());
+  });
+}
+
+// The sizes of a small model's layers.
+TEST_P(LinearTest, MatchesFloat64OnModelShapes) {
+  for (const WeightFormat format : kFormats) {
+    for (const auto& [rows, columns] : {std::pair{576, 576}, {192, 576}, {96, 1536}}) {
+      Random random(test_seed());
+      const Matrix w(&backend(), format, rows, columns, &random);
+      for (const int64_t tokens : {1, 5}) {
+        const auto x = make(Values::kNormal, tokens * columns, columns, &random);
+        expect_right(w, x, run(&backend(), w, x), is_reference());
+      }
+    }
+  }
+}
+
+// The bound above is the worst case. For ordinary x the errors of the columns are independent, so
+// the root mean square over many outputs must be near what uniform rounding gives.
+TEST_P(LinearTest, QuantisationErrorIsWhatRoundingGives) {
+  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
+    Random random(test_seed());
+    const Matrix w(&backend(), format, 128, 512, &random);
+    const auto x = make(Values::kNormal, 16 * w.columns, w.columns, &random);
+    const auto out = run(&backend(), w, x);
+    double squares = 0;
+    double expected_squares = 0;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const auto row = std::span(x).subspan(i / 128 * 512, 512);
+      const auto e = element(w, static_cast<int64_t>(i % 128), row, true);
+      squares += (out[i] - e.value) * (out[i] - e.value);
+      for (size_t c = 0; c < 512; ++c) {
+        float max_x = 0;
+        for (size_t b = c / 32 * 32; b < c / 32 * 32 + 32; ++b) {
+          max_x = std::max(max_x, std::abs(row[b]));
+        }
+        const double step = max_x / 127.0;
+        const double weight = w.values[i % 128 * 512 + c];
+        expected_squares += step * step / 12 * weight * weight;
+      }
+    }
+    EXPECT_LT(std::sqrt(squares), 1.2 * std::sqrt(expected_squares)) << weight_format_name(format);
+  }
+}
+
+// A row of the result depends on its row of x alone, bit for bit.
+TEST_P(LinearTest, TokensDoNotSeeEachOther) {
+  for_each_case(test_cases(300), [&](Random& random, int64_t i) {
+    const WeightFormat format = kFormats[static_cast<size_t>(i) % kFormats.size()];
+    const Matrix w(&backend(), format, random.integer(1, 70), kQuantBlock * random.integer(1, 8),
+                   &random);
+    const int64_t tokens = random_tokens(&random);
+    const auto x = make(random_values(&random), tokens * w.columns, w.columns, &random);
+    const auto all = run(&backend(), w, x);
+    const int64_t first = random.integer(0, tokens - 1);
+    const int64_t count = random.integer(1, tokens - first);
+    const auto some = run(&backend(), w,
+                          {x.begin() + first * w.columns, x.begin() + (first + count) * w.columns});
+    EXPECT_TRUE(same_bits(some, std::span(all).subspan(static_cast<size_t>(first * w.rows),
+                                                       static_cast<size_t>(count * w.rows))))
+        << weight_format_name(format) << ": tokens " << first << " to " << first + count << " of "
+        << tokens;
+  });
+}
+
+// One NaN or infinity in a token reaches that token only.
+TEST_P(LinearTest, NonFiniteInputStaysInItsRow) {
+  for (const WeightFormat format : kFormats) {
+    Random random(test_seed());
+    const Matrix w(&backend(), format, 40, 96, &random);
+    auto x = make(Values::kNormal, 9 * 96, 96, &random);
+    const auto before = run(&backend(), w, x);
+    x[4 * 96 + 50] = std::numeric_limits<float>::quiet_NaN();
+    const auto after = run(&backend(), w, x);
+    EXPECT_TRUE(same_bits(std::span(after).first(4 * 40), std::span(before).first(4 * 40)));
+    EXPECT_TRUE(same_bits(std::span(after).subspan(5 * 40), std::span(before).subspan(5 * 40)));
+    bool seen = false;
+    for (size_t r = 0; r < 40; ++r) seen = seen || !std::isfinite(after[4 * 40 + r]);
+    EXPECT_TRUE(seen) << "a NaN was lost; " << weight_format_name(format);
+  }
+}
+
+TEST_P(LinearTest, BiasAccumulationAndSharedInput) {
+  for_each_case(test_cases(200), [&](Random& random, int64_t i) {
+    const WeightFormat format = kFormats[static_cast<size_t>(i) % kFormats.size()];
+    const int64_t columns = kQuantBlock * random.integer(1, 6);
+    const int64_t tokens = random_tokens(&random);
+    const Matrix a(&backend(), format, random.integer(1, 40), columns, &random);
+    const Matrix b(&backend(), kFormats[static_cast<size_t>(random.integer(0, 4))],
+                   random.integer(1, 40), columns, &random);
+    auto x = make(Values::kNormal, tokens * columns, columns, &random);
+    auto bias = make(Values::kNormal, a.rows, a.rows, &random);
+    const auto residual = make(Values::kNormal, tokens * b.rows, b.rows, &random);
+    auto out_a = poisoned(tokens * a.rows);
+    auto out_b = residual;
+    const std::array outputs = {
+        LinearOutput{&a.weight, {bias.data(), {a.rows}}, {out_a.data(), {tokens, a.rows}}, false},
+        LinearOutput{&b.weight, {}, {out_b.data(), {tokens, b.rows}}, true}};
+    backend().linear({.x = TensorView(x.data(), {tokens, columns}), .outputs = outputs});
+    backend().synchronize();
+    const auto plain_a = run(&backend(), a, x);
+    const auto plain_b = run(&backend(), b, x);
+    for (size_t e = 0; e < out_a.size(); ++e) {
+      const float with_bias = plain_a[e] + bias[e % static_cast<size_t>(a.rows)];
+      ASSERT_NEAR(out_a[e], with_bias, 1e-6 * (std::abs(plain_a[e]) + std::abs(with_bias)));
+    }
+    for (size_t e = 0; e < out_b.size(); ++e) {
+      const float sum = plain_b[e] + residual[e];
+      ASSERT_NEAR(out_b[e], sum, 1e-6 * (std::abs(plain_b[e]) + std::abs(sum)));
+    }
+  });
+}
+
+INSTANTIATE_FOR_ALL_BACKENDS(LinearTest);
+
+}  // namespace
+}  // namespace lserve::testing

@@ -1,0 +1,34 @@
+// The list of backends under test; see backends.h.
+#include "support/backends.h"
+
+namespace lserve::testing {
+
+const std::vector<BackendCase>& available_backends() {
+  static const std::vector<BackendCase> backends = [] {
+    struct Candidate {
+      const char* name;
+      BackendKind kind;
+      CpuIsa isa;
+    };
+    std::vector<BackendCase> found;
+    for (const Candidate& c : {Candidate{"reference", BackendKind::kReference, CpuIsa::kAuto},
+                               Candidate{"cpu_generic", BackendKind::kCpu, CpuIsa::kGeneric},
+                               Candidate{"cpu_avx2", BackendKind::kCpu, CpuIsa::kAvx2},
+                               Candidate{"cpu_avx512", BackendKind::kCpu, CpuIsa::kAvx512}}) {
+      auto made = make_backend({.kind = c.kind, .num_threads = 2, .isa = c.isa});
+      if (!made.ok()) continue;
+      found.push_back({c.name, std::move(made).value(), c.kind == BackendKind::kReference});
+    }
+    return found;
+  }();
+  return backends;
+}
+
+Weight load(Backend* backend, WeightFormat format, int64_t rows, int64_t columns,
+            std::span<const std::byte> data) {
+  auto weight = backend->load_weight({format, rows, columns, data});
+  CHECK(weight.ok());
+  return std::move(weight).value();
+}
+
+}  // namespace lserve::testing
