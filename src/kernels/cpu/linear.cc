@@ -78,11 +78,12 @@ void linear(const LinearParams& params, Context* context) {
   if (any_quantised) quantised = pack(params.x, WeightFormat::kQ8_0, scratch, context);
   if (any_plain) plain = pack(params.x, WeightFormat::kF32, scratch + plain_at, context);
 
-  // Runs of consecutive panels keep a tile of x in the cache; few enough to share the work evenly.
+  // Runs of consecutive panels keep a tile of x in the cache. One row only streams weights: two
+  // long runs a thread (2.4-2.9 ms for all layers of SmolLM2 where sixteen take 3.2-4.3).
   const int64_t row_tile = context->kernels.row_tile;
   const int64_t total = ceil_div(num_rows, row_tile) * panels;
-  const int64_t grain = std::clamp(ceil_div(total, int64_t{16} * context->pool.num_threads()),
-                                   std::min(panels, int64_t{2}), panels);
+  const int64_t runs = (num_rows == 1 ? 2 : 16) * int64_t{context->pool.num_threads()};
+  const int64_t grain = std::clamp(ceil_div(total, runs), std::min(panels, int64_t{2}), panels);
   context->pool.parallel_for(total, grain, [&](int64_t begin, int64_t end, int) {
     while (begin < end) {
       const int64_t first_row = begin / panels * row_tile;
