@@ -24,13 +24,13 @@ template <typename A, typename B>
 #define CHECK(condition) \
   ((condition) ? (void)0 : ::lserve::internal::check_failed(__FILE__, __LINE__, #condition))
 
-#define LSERVE_CHECK_OP(op, a, b)                                                             \
-  do {                                                                                        \
-    const auto& lserve_a_ = (a);                                                              \
-    const auto& lserve_b_ = (b);                                                              \
-    if (!(lserve_a_ op lserve_b_))                                                            \
-      ::lserve::internal::check_op_failed(__FILE__, __LINE__, #a " " #op " " #b, lserve_a_,   \
-                                          lserve_b_);                                         \
+#define LSERVE_CHECK_OP(op, a, b)                                                           \
+  do {                                                                                      \
+    const auto& lserve_a_ = (a);                                                            \
+    const auto& lserve_b_ = (b);                                                            \
+    if (!(lserve_a_ op lserve_b_))                                                          \
+      ::lserve::internal::check_op_failed(__FILE__, __LINE__, #a " " #op " " #b, lserve_a_, \
+                                          lserve_b_);                                       \
   } while (false)
 
 #define CHECK_EQ(a, b) LSERVE_CHECK_OP(==, a, b)

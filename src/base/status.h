@@ -102,10 +102,10 @@ inline Status device_error(std::string m) {
 #define LSERVE_CONCAT(a, b) LSERVE_CONCAT_INNER(a, b)
 
 // Leaves the function with the error, if `expression` (a Status) is one.
-#define RETURN_IF_ERROR(expression)                      \
-  do {                                                   \
-    ::lserve::Status lserve_status_ = (expression);      \
-    if (!lserve_status_.ok()) return lserve_status_;     \
+#define RETURN_IF_ERROR(expression)                  \
+  do {                                               \
+    ::lserve::Status lserve_status_ = (expression);  \
+    if (!lserve_status_.ok()) return lserve_status_; \
   } while (false)
 
 // Binds the value of a Result to `lhs`, or leaves the function with its error.

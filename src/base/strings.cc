@@ -73,12 +73,12 @@ struct Unit {
 constexpr int64_t kKi = 1024;
 constexpr std::array<Unit, 6> kCountUnits = {{{"k", kKi},
                                               {"K", kKi},
-                                              {"m", kKi * kKi},
-                                              {"M", kKi * kKi},
+                                              {"m", kKi* kKi},
+                                              {"M", kKi* kKi},
                                               {"g", kKi* kKi* kKi},
                                               {"G", kKi* kKi* kKi}}};
 constexpr std::array<Unit, 8> kByteUnits = {{{"KiB", kKi},
-                                             {"MiB", kKi * kKi},
+                                             {"MiB", kKi* kKi},
                                              {"GiB", kKi* kKi* kKi},
                                              {"TiB", kKi* kKi* kKi* kKi},
                                              {"kB", 1000},

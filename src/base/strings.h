@@ -20,10 +20,8 @@ inline void append(std::string& out, char c) { out += c; }
 inline void append(std::string& out, bool b) { out += b ? "true" : "false"; }
 void append(std::string& out, double value);
 template <typename T>
-  requires std::is_integral_v<T>
-void append(std::string& out, T value) {
-  out += std::to_string(value);
-}
+requires std::is_integral_v<T>
+void append(std::string& out, T value) { out += std::to_string(value); }
 }  // namespace internal
 
 // The arguments (text, integers, floating point in %g) one after the other.

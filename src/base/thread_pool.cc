@@ -7,8 +7,8 @@
 namespace lserve {
 
 namespace {
-// About 50 us: longer than the gap between two operations of a decode step, and short enough that an
-// idle process does not burn a core.
+// About 50 us: longer than the gap between two operations of a decode step, and short enough that
+// an idle process does not burn a core.
 constexpr int kSpins = 2000;
 
 void pause() { __builtin_ia32_pause(); }
@@ -48,9 +48,8 @@ void ThreadPool::take_parts(int thread_idx) {
 void ThreadPool::work(int thread_idx) {
   uint32_t seen = 0;
   while (true) {
-    for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) {
-      pause();
-    }
+    const auto idle = [&] { return generation_.load(std::memory_order_acquire) == seen; };
+    for (int spin = 0; spin < kSpins && idle(); ++spin) pause();
     generation_.wait(seen, std::memory_order_acquire);
     seen = generation_.load(std::memory_order_acquire);
     if (stop_) return;

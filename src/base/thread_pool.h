@@ -1,8 +1,8 @@
 // A fixed team of threads for loops that are short and come in quick succession.
 //
-// The caller is thread 0 of the team. Workers spin for a moment between loops, because a decode step
-// is hundreds of them, and then sleep. One loop at a time; not reentrant. Which thread takes which
-// part varies from run to run, so results must not depend on it.
+// The caller is thread 0 of the team. Workers spin for a moment between loops, because a decode
+// step is hundreds of them, and then sleep. One loop at a time; not reentrant. Which thread takes
+// which part varies from run to run, so results must not depend on it.
 #pragma once
 
 #include <atomic>
@@ -21,8 +21,7 @@ template <typename R, typename... Args>
 class FunctionRef<R(Args...)> {
  public:
   template <typename F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
-  FunctionRef(F&& f)
+  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>) FunctionRef(F&& f)
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
         call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(args...);
@@ -61,7 +60,7 @@ class ThreadPool {
   void take_parts(int thread_idx);
 
   Job job_;
-  alignas(64) std::atomic<int64_t> next_ = 0;        // first index not yet handed out
+  alignas(64) std::atomic<int64_t> next_ = 0;         // first index not yet handed out
   alignas(64) std::atomic<uint32_t> generation_ = 0;  // +1 for every job; the workers wait on it
   alignas(64) std::atomic<int> num_busy_ = 0;         // workers that have not finished the job
   std::atomic<bool> stop_ = false;

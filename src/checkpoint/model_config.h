@@ -17,9 +17,9 @@ enum class RopeType { kDefault, kLinear, kLlama3 };
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
-  double factor = 1.0;            // kLinear, kLlama3
-  double low_freq_factor = 1.0;   // kLlama3
-  double high_freq_factor = 4.0;  // kLlama3
+  double factor = 1.0;                   // kLinear, kLlama3
+  double low_freq_factor = 1.0;          // kLlama3
+  double high_freq_factor = 4.0;         // kLlama3
   int64_t original_max_position = 8192;  // kLlama3
   // GGUF's rope_freqs.weight: inv_freq[c] is divided by freq_factors[c]; empty if absent.
   std::vector<float> freq_factors;  // [head_dim / 2]

@@ -1,5 +1,5 @@
-// One file or several: a single model.safetensors comes first, as in the reference implementation;
-// otherwise the index names the shards.
+// One file or several. A single model.safetensors comes first, as in the reference implementation,
+// and otherwise the index names the shards.
 #include "checkpoint/safetensors_checkpoint.h"
 
 #include <algorithm>

@@ -51,9 +51,9 @@ void Engine::run_step(Sequence& sequence, std::span<const int32_t> tokens) {
   sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
   // The wider of the two windows, always: another prefill may follow (the next turn of a chat).
   const AttentionConfig& attention = model_->attention();
-  sequence.pages.drop_outside_window(attention.sink_tokens,
-                                     std::max(attention.prefill_window().local_tokens,
-                                              attention.decode_window().local_tokens));
+  sequence.pages.drop_outside_window(
+      attention.sink_tokens,
+      std::max(attention.prefill_window().local_tokens, attention.decode_window().local_tokens));
 }
 
 Status Engine::prefill(Sequence& sequence, std::span<const int32_t> tokens) {

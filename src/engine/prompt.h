@@ -21,7 +21,7 @@ class PromptBuilder {
   static Result<std::unique_ptr<PromptBuilder>> create(TokenizerData data);
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
-  bool has_chat_template() const { return template_ != nullptr; }
+  bool has_chat_template() const { return has_template_; }
 
   // The text as it is, with BOS as the tokenizer says; control tokens in it stay text.
   std::vector<int32_t> raw(std::string_view text) const;

@@ -18,11 +18,16 @@ struct FormatInfo {
 
 FormatInfo info(WeightFormat format) {
   switch (format) {
-    case WeightFormat::kF32: return {"F32", 1, 4};
-    case WeightFormat::kF16: return {"F16", 1, 2};
-    case WeightFormat::kBF16: return {"BF16", 1, 2};
-    case WeightFormat::kQ8_0: return {"Q8_0", kQuantBlock, 2 + kQuantBlock};
-    case WeightFormat::kQ4_1: return {"Q4_1", kQuantBlock, 4 + kQuantBlock / 2};
+    case WeightFormat::kF32:
+      return {"F32", 1, 4};
+    case WeightFormat::kF16:
+      return {"F16", 1, 2};
+    case WeightFormat::kBF16:
+      return {"BF16", 1, 2};
+    case WeightFormat::kQ8_0:
+      return {"Q8_0", kQuantBlock, 2 + kQuantBlock};
+    case WeightFormat::kQ4_1:
+      return {"Q4_1", kQuantBlock, 4 + kQuantBlock / 2};
   }
   return {"?", 1, 1};
 }
@@ -71,11 +76,21 @@ void dequantise_row(WeightFormat format, std::span<const std::byte> row, std::sp
   float* to = out.data();
   for (; to != out.data() + out.size(); from += f.bytes, to += f.columns) {
     switch (format) {
-      case WeightFormat::kF32: *to = load<float>(from); break;
-      case WeightFormat::kF16: *to = to_float(load<f16>(from)); break;
-      case WeightFormat::kBF16: *to = to_float(load<bf16>(from)); break;
-      case WeightFormat::kQ8_0: dequantise_q8_0(from, to); break;
-      case WeightFormat::kQ4_1: dequantise_q4_1(from, to); break;
+      case WeightFormat::kF32:
+        *to = load<float>(from);
+        break;
+      case WeightFormat::kF16:
+        *to = to_float(load<f16>(from));
+        break;
+      case WeightFormat::kBF16:
+        *to = to_float(load<bf16>(from));
+        break;
+      case WeightFormat::kQ8_0:
+        dequantise_q8_0(from, to);
+        break;
+      case WeightFormat::kQ4_1:
+        dequantise_q4_1(from, to);
+        break;
     }
   }
 }

@@ -2,8 +2,8 @@
 //
 // Block formats are GGUF's (ggml's quants): consecutive columns of one row share a scale.
 //   Q8_0: 32 columns, {f16 d; int8 q[32]}             x = d * q
-//   Q4_1: 32 columns, {f16 d; f16 m; uint8 q[16]}     x = d * q + m; byte i holds column i in its low
-//                                                     and column i + 16 in its high half
+//   Q4_1: 32 columns, {f16 d; f16 m; uint8 q[16]}     x = d * q + m; byte i holds column i in its
+//                                                     low and column i + 16 in its high half
 #pragma once
 
 #include <cstddef>
