@@ -26,12 +26,15 @@ class PromptBuilder {
   // The text as it is, with BOS as the tokenizer says; control tokens in it stay text.
   std::vector<int32_t> raw(std::string_view text) const;
   // The conversation in the model's own form, ready for the assistant's turn. What the messages
-  // contain never becomes a control token. REQUIRES: has_chat_template().
+  // contain never becomes a control token. kModel if the template uses what is not
+  // supported: the model still serves raw prompts. REQUIRES: has_chat_template().
   Result<std::vector<int32_t>> chat(std::span<const ChatMessage> messages) const;
 
  private:
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<ChatTemplate> template_;
+  bool has_template_ = false;
+  std::unique_ptr<ChatTemplate> template_;  // null if it could not be parsed
+  Status template_error_;
 };
 
 }  // namespace lserve
