@@ -11,12 +11,18 @@
 #include "support/engine_harness.h"
 #include "support/logit_golden.h"
 #include "support/model_files.h"
+#include "support/record.h"
 
 namespace lserve::test {
 namespace {
 
 constexpr float kTolerance = 2e-3F;  // of the golden row's logit range
 const char* const kTexts[] = {"english_prose", "technical", "multilingual"};
+
+Record& record() {
+  static Record instance("quality_logits_vs_transformers", "e2e_test --gtest_filter=LogitGolden.*");
+  return instance;
+}
 
 struct Agreement {
   int64_t positions = 0;
@@ -85,6 +91,25 @@ EngineConfig config_for(const std::string& path, BackendKind kind) {
   return config;
 }
 
+// Records both backends' agreement on one text, and checks the bars.
+void judge(const std::string& text, const Agreement& exact, const Agreement& fast) {
+  const double top = static_cast<double>(fast.same_top) / static_cast<double>(fast.positions);
+  const double drift = fast.nll / exact.nll - 1;
+  const auto worst = static_cast<double>(exact.worst);
+  record().add(text + ", reference: largest difference of a logit", worst, "of the logit range",
+               "<= 0.002", exact.worst <= kTolerance);
+  record().add(text + ", reference: first token differs where the gap decides",
+               static_cast<double>(exact.decided_wrong), "positions of 512", "== 0",
+               exact.decided_wrong == 0);
+  record().add(text + ", cpu: same first token", top, "fraction of 512", ">= 0.97", top >= 0.97);
+  record().add(text + ", cpu: negative log-likelihood against reference", drift, "relative",
+               "within 0.003", std::abs(drift) <= 0.003);
+  EXPECT_LE(exact.worst, kTolerance);
+  EXPECT_EQ(exact.decided_wrong, 0);
+  EXPECT_GE(top, 0.97);
+  EXPECT_LE(std::abs(drift), 0.003);
+}
+
 void check_model(const std::string& path, const std::string& golden_name) {
   OPEN_HARNESS(reference, config_for(path, BackendKind::kReference));
   OPEN_HARNESS(cpu, config_for(path, BackendKind::kCpu));
@@ -92,19 +117,7 @@ void check_model(const std::string& path, const std::string& golden_name) {
     SCOPED_TRACE(golden_name + " " + text);
     const LogitGolden golden = read_golden(golden_name + "_" + text);
     ASSERT_EQ(golden.positions.size(), 512U);
-    const Agreement exact = compare(reference, golden);
-    EXPECT_LE(exact.worst, kTolerance);
-    EXPECT_EQ(exact.decided_wrong, 0);
-    const Agreement fast = compare(cpu, golden);
-    EXPECT_GE(static_cast<double>(fast.same_top), 0.97 * static_cast<double>(fast.positions));
-    EXPECT_NEAR(fast.nll, exact.nll, 0.003 * exact.nll);
-    std::printf(
-        "%s %s: reference worst %.2e of the range, same top %ld/%ld, nll %.3f; "
-        "cpu worst %.2e, same top %ld/%ld, nll %.3f (%+.3f %%)\n",
-        golden_name.c_str(), text, static_cast<double>(exact.worst),
-        static_cast<long>(exact.same_top), static_cast<long>(exact.positions), exact.nll,
-        static_cast<double>(fast.worst), static_cast<long>(fast.same_top),
-        static_cast<long>(fast.positions), fast.nll, 100 * (fast.nll / exact.nll - 1));
+    judge(golden_name + " " + text, compare(reference, golden), compare(cpu, golden));
   }
 }
 
