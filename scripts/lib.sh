@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck disable=SC2034  # read by the scripts that source this file
 BUILD_PACKAGES=(g++ cmake ninja-build ccache nlohmann-json3-dev libutf8proc-dev)
 # shellcheck disable=SC2034
-TEST_PACKAGES=(libgtest-dev clang-format python3 shellcheck)
+TEST_PACKAGES=(libgtest-dev clang-format python3 python3-pip shellcheck)
 # shellcheck disable=SC2034
 FUZZ_PACKAGES=(clang libclang-rt-14-dev)
 # shellcheck disable=SC2034

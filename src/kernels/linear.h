@@ -2,8 +2,11 @@
 //
 // Q, K and V (or gate and up) of one layer go in one call, so that x is read and quantised once. A
 // row of the result depends on its own row of x only, bit for bit: never on how many rows come
-// along. The cpu backend quantises x to int8 in blocks of kQuantBlock columns where W is
-// block-quantised.
+// along.
+//
+// Where W is block-quantised, the cpu backend quantises x: to 256 even steps from the least to the
+// largest of kActivationBlock columns, or, if `precise`, to 32639 steps from -max |x| to max |x| of
+// kQuantBlock columns.
 #pragma once
 
 #include <span>
@@ -12,6 +15,8 @@
 #include "tensor/tensor.h"
 
 namespace lserve {
+
+inline constexpr int64_t kActivationBlock = 16;
 
 struct LinearOutput {
   const Weight* weight = nullptr;  // [rows_i, columns]
@@ -23,6 +28,7 @@ struct LinearOutput {
 struct LinearParams {
   TensorView x;                           // [num_tokens, columns]  f32
   std::span<const LinearOutput> outputs;  // at least one; the same columns in all
+  bool precise = false;  // for the output head, whose errors nothing behind it evens out
 };
 
 }  // namespace lserve

@@ -153,7 +153,7 @@ TensorView Llama::logits(int64_t first, int64_t count) {
   norm(rows, weights_.final_norm, normed);
   const TensorView out = first_rows(workspace_.logits, {count, config_.vocab_size});
   const LinearOutput head[] = {{.weight = &weights_.output(), .bias = {}, .out = out}};
-  backend_.linear({normed, head});
+  backend_.linear({.x = normed, .outputs = head, .precise = true});
   return out;
 }
 

@@ -11,18 +11,44 @@
 namespace lserve::cpu {
 
 inline constexpr int kPanel = 16;       // weight rows that are interleaved (linear_pack.h)
-inline constexpr int kBlock = 32;       // columns that share a scale
+inline constexpr int kBlock = 32;       // columns of W that share a scale
+inline constexpr int kActBlock = 16;    // columns of x that share a scale: 16 or 32
 inline constexpr int kPageTokens = 64;  // as kPageSize
 inline constexpr int kMaxRowTile = 16;  // rows of x that a linear kernel takes at once, at most
 
 inline constexpr int kMaxGroup = 32;  // query heads a KV head, at most
 
 enum WeightCode { kWeightF32, kWeightF16, kWeightBF16, kWeightQ8, kWeightQ4, kNumWeightCodes };
+// How x is packed: floats by column (for plain weights), QuantisedBlock or PreciseBlock.
+enum RowCode { kRowsF32, kRowsQuantised, kRowsPrecise, kNumRowCodes };
 enum KvCode { kKvF32, kKvBF16, kKvU8, kNumKvCodes };
+
+// One row of x in one block: x = d * (q + offset). The sums are over a part. A packed tile is
+// [columns / kBlock][num_rows] of these.
+struct QuantisedBlock {
+  static constexpr int kParts = kBlock / kActBlock;
+  struct Part {
+    float d;
+    int16_t offset;  // one 32-bit word together with sum_q
+    int16_t sum_q;
+  };
+  int8_t q[kBlock];
+  Part parts[kParts];
+  float sum;  // of x as quantised, over the block
+};
+
+// Likewise, to 15 bits: x = d * (128 * high + low).
+struct PreciseBlock {
+  int8_t high[kBlock];
+  int8_t low[kBlock];
+  float d;
+  int32_t q8_start;  // -sum(128 * high + low)
+  float sum;
+};
 
 // A tile of packed rows times a run of panels.
 struct LinearTile {
-  const uint8_t* rows;  // packed by quantise_rows (Q8, Q4) or pack_rows (plain floats)
+  const uint8_t* rows;  // as the kernel's own packing function wrote them
   int num_rows;         // 1 ... row_tile
   int64_t columns;
   const uint8_t* weights;  // [num_panels] panels
@@ -111,16 +137,16 @@ struct ScoreItem {
   float* scores;   // [page_idx]
 };
 
+// Packs num_rows <= row_tile rows of x. Sizes: packed_row_bytes() of linear_pack.h.
+using PackRows = void(const float* x, int64_t stride, int num_rows, int64_t columns, uint8_t* out);
+
 struct CpuKernels {
   const char* name;
   int row_tile;
 
-  // Packs num_rows <= row_tile rows of x: int8 blocks with their scales, or floats by column.
-  // Sizes: packed_row_bytes() of linear_pack.h.
-  void (*quantise_rows)(const float* x, int64_t stride, int num_rows, int64_t columns,
-                        uint8_t* out);
-  void (*pack_rows)(const float* x, int64_t stride, int num_rows, int64_t columns, uint8_t* out);
-  void (*linear[kNumWeightCodes])(const LinearTile& tile);
+  PackRows* pack_rows[kNumRowCodes];
+  // Null where rows of that kind do not go with that format.
+  void (*linear[kNumRowCodes][kNumWeightCodes])(const LinearTile& tile);
 
   void (*decode_split[kNumKvCodes])(const DecodeSplit& split);
   void (*merge_splits)(const DecodeMerge& merge);

@@ -1,6 +1,7 @@
 // Spreads linear layers over the threads: x is packed tile by tile, then (row tile, panel) pairs of
 // all outputs together are handed out in runs. Contract: kernels/linear.h.
 #include <algorithm>
+#include <array>
 
 #include "base/checked_math.h"
 #include "kernels/cpu/context.h"
@@ -15,14 +16,14 @@ struct PackedRows {
   int64_t row_bytes = 0;
 };
 
-// Packs x for the formats of this kind (block-quantised or plain), in tiles of row_tile rows.
-PackedRows pack(const TensorView& x, WeightFormat format, uint8_t* out, Context* context) {
+// Packs x in tiles of row_tile rows.
+PackedRows pack(const TensorView& x, RowCode code, uint8_t* out, Context* context) {
   const CpuKernels& kernels = context->kernels;
-  const auto pack_tile = is_block_quantised(format) ? kernels.quantise_rows : kernels.pack_rows;
+  const auto pack_tile = kernels.pack_rows[code];
   const int64_t num_rows = x.dim(0);
   const int64_t columns = x.dim(1);
   const int64_t tile = kernels.row_tile;
-  const int64_t row_bytes = packed_row_bytes(format, columns);
+  const int64_t row_bytes = packed_row_bytes(code, columns);
   const float* rows = x.as<float>();
   context->pool.parallel_for(ceil_div(num_rows, tile), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin * tile; row < std::min(end * tile, num_rows); row += tile) {
@@ -34,7 +35,7 @@ PackedRows pack(const TensorView& x, WeightFormat format, uint8_t* out, Context*
 }
 
 // The panels [panel, panel + count) of one output for one tile of rows.
-void run_tile(const LinearOutput& output, const PackedRows& rows, int64_t first_row,
+void run_tile(const LinearOutput& output, const PackedRows& rows, RowCode code, int64_t first_row,
               int64_t num_rows, int64_t panel, int64_t count, const CpuKernels& kernels) {
   const Weight& weight = *output.weight;
   const int64_t first_output = panel * kPanel;
@@ -49,7 +50,7 @@ void run_tile(const LinearOutput& output, const PackedRows& rows, int64_t first_
   tile.out = output.out.as<float>() + first_row * weight.rows + first_output;
   tile.out_stride = weight.rows;
   tile.accumulate = output.accumulate;
-  kernels.linear[weight_code(weight.format)](tile);
+  kernels.linear[code][weight_code(weight.format)](tile);
 }
 
 }  // namespace
@@ -58,25 +59,26 @@ void linear(const LinearParams& params, Context* context) {
   const int64_t num_rows = params.x.dim(0);
   const int64_t columns = params.x.dim(1);
   int64_t panels = 0;
-  bool any_quantised = false;
-  bool any_plain = false;
+  std::array<bool, kNumRowCodes> wanted{};
   for (const LinearOutput& output : params.outputs) {
     CHECK_EQ(output.weight->columns, columns);
     CHECK(output.out.shape == Shape({num_rows, output.weight->rows}));
     panels += num_panels(output.weight->rows);
-    (is_block_quantised(output.weight->format) ? any_quantised : any_plain) = true;
+    wanted[row_code(output.weight->format, params.precise)] = true;
   }
   if (num_rows == 0) return;
-  const int64_t quantised_bytes =
-      any_quantised ? num_rows * packed_row_bytes(WeightFormat::kQ8_0, columns) : 0;
-  const int64_t plain_at = round_up(quantised_bytes, int64_t{64});
-  const int64_t plain_bytes =
-      any_plain ? num_rows * packed_row_bytes(WeightFormat::kF32, columns) : 0;
-  uint8_t* scratch = context->rows.bytes(plain_at + plain_bytes);
-  PackedRows quantised;
-  PackedRows plain;
-  if (any_quantised) quantised = pack(params.x, WeightFormat::kQ8_0, scratch, context);
-  if (any_plain) plain = pack(params.x, WeightFormat::kF32, scratch + plain_at, context);
+  std::array<int64_t, kNumRowCodes> at{};
+  int64_t bytes = 0;
+  for (const RowCode code : {kRowsF32, kRowsQuantised, kRowsPrecise}) {
+    at[code] = bytes;
+    if (!wanted[code]) continue;
+    bytes += round_up(num_rows * packed_row_bytes(code, columns), int64_t{64});
+  }
+  uint8_t* scratch = context->rows.bytes(bytes);
+  std::array<PackedRows, kNumRowCodes> rows{};
+  for (const RowCode code : {kRowsF32, kRowsQuantised, kRowsPrecise}) {
+    if (wanted[code]) rows[code] = pack(params.x, code, scratch + at[code], context);
+  }
 
   // Runs of consecutive panels keep a tile of x in the cache. One row only streams weights: two
   // long runs a thread (2.4-2.9 ms for all layers of SmolLM2 where sixteen take 3.2-4.3).
@@ -93,8 +95,9 @@ void linear(const LinearParams& params, Context* context) {
         panel -= num_panels(output->weight->rows);
       }
       const int64_t count = std::min(end - begin, num_panels(output->weight->rows) - panel);
-      run_tile(*output, is_block_quantised(output->weight->format) ? quantised : plain, first_row,
-               std::min(row_tile, num_rows - first_row), panel, count, context->kernels);
+      const RowCode code = row_code(output->weight->format, params.precise);
+      run_tile(*output, rows[code], code, first_row, std::min(row_tile, num_rows - first_row),
+               panel, count, context->kernels);
       begin += count;
     }
   });

@@ -1,10 +1,12 @@
 // Linear kernels: a tile of up to kRowTile rows of x times panels of kPanel weight rows. The
 // weights are expanded into registers once per block and used for every row of the tile; with one
-// row this is the memory-bound GEMV of decode. Layouts: linear_pack.h.
+// row this is the memory-bound GEMV of decode. Layouts: linear_pack.h, and QuantisedBlock.
 //
-// A row's sums never depend on how many rows share its tile: block by block, in order,
-//   y += (d_w * dot(u, q)) * d_a,   then (Q4 only)   y += m_w * (d_a * sum(q)).
-// In Q8 the codes are u = q_w + 128, and the dot product starts from -128 * sum(q) instead.
+// With w = d_w * u + m_w and x = d * (q + o) in each part of a block (kActBlock columns), a block is
+//   y += d_w * sum over its parts of d * (dot(u, q) + o * sum(u)),   y += m_w * sum(x).
+// In Q8 the codes are u = q_w + 128 with m_w = -128 d_w: 128 * sum(q) and the 128 in each term of
+// sum(u) are subtracted in integers, and there is no second sum. The inner sums are exact. A row's
+// sums run block by block, in order: they never depend on how many rows share its tile.
 #pragma once
 
 #include "kernels/cpu/vector_math.inl.h"
@@ -12,51 +14,83 @@
 namespace lserve::cpu {
 namespace {
 
-// A packed block of m rows: int8 q[m][32], then float d[m], float d * sum(q) [m], and
-// int32 -128 * sum(q) [m].
-constexpr int kBlockRowBytes = kBlock + 12;
+constexpr int kWords = kBlock / 4;        // 4-byte words of codes a row in a block
+constexpr int kPartWords = kActBlock / 4;
 
-inline F32 set1_at(const uint8_t* p) {
-  float x;
-  __builtin_memcpy(&x, p, sizeof(x));
-  return set1(x);
+constexpr float kTiny = 1e-33F;  // smaller x count as zero, because 1 / step would overflow
+
+// The quantisers need no test for numbers that are not finite: such a number makes the sum of the
+// codes NaN (max and min return their second argument), and that is written as the scale.
+
+// x = d * (q + offset) with -128 <= q <= 127, over kActBlock columns. Returns the sum of that.
+inline float quantise_part(const float* x, int8_t* q, QuantisedBlock::Part* part) {
+  F32 most = load(x);
+  F32 least = most;
+  for (int i = kLanes; i < kActBlock; i += kLanes) {
+    most = max(most, load(x + i));
+    least = min(least, load(x + i));
+  }
+  const float top = reduce_max(most);
+  const float bottom = -reduce_max(sub(zero(), least));
+  const float amax = top > -bottom ? top : -bottom;
+  // Where all x are nearly the same, the offset has to fit 16 bits.
+  const float even = 0.5F / 127.5F * top - 0.5F / 127.5F * bottom;
+  const float finest = amax * (1.0F / 32000);
+  const float step = even > finest ? even : finest;
+  const float inverse = amax > kTiny ? 1.0F / step : 0.0F;
+  const float low = (bottom * inverse + 0x1.8p23F) - 0x1.8p23F;  // rounded
+  const float offset = low + 128.0F;
+  F32 sum = zero();
+  for (int i = 0; i < kActBlock; i += kLanes) {
+    const F32 code = sub(round_nearest(mul(load(x + i), set1(inverse))), set1(offset));
+    const F32 inside = min(set1(127.0F), max(set1(-128.0F), code));
+    store_i8(q + i, inside);
+    sum = add(sum, inside);
+  }
+  const float total = reduce_add(sum);
+  if (!(total == total)) {
+    *part = {kNaN, 0, 0};
+    return kNaN;
+  }
+  const float d = amax > kTiny ? step : 0.0F;
+  *part = {d, static_cast<int16_t>(offset), static_cast<int16_t>(total)};
+  return d * (total + kActBlock * offset);
 }
 
-// Quantises 32 numbers to d * q with |q| <= 127. If one of them is not finite, d is NaN, so that
-// the result shows it.
-inline void quantise_block(const float* x, int8_t* q, float* d, float* d_sum, int32_t* start) {
-  F32 largest = zero();
-  F32 poison = zero();
-  for (int i = 0; i < kBlock; i += kLanes) {
-    largest = max(largest, abs(load(x + i)));
-    poison = fma(load(x + i), zero(), poison);
+inline void quantise(const float* x, QuantisedBlock* out) {
+  out->sum = 0;
+  for (int i = 0; i < QuantisedBlock::kParts; ++i) {
+    out->sum += quantise_part(x + i * kActBlock, out->q + i * kActBlock, out->parts + i);
   }
+}
+
+inline void quantise(const float* x, PreciseBlock* out) {
+  constexpr float kLargest = 127 * 128 + 63;
+  F32 largest = zero();
+  for (int i = 0; i < kBlock; i += kLanes) largest = max(largest, abs(load(x + i)));
   const float amax = reduce_max(largest);
-  const bool finite = reduce_add(poison) == 0.0F;
-  constexpr float kTiny = 1e-35F;  // below it 127 / amax overflows; counts as zero
-  const float inverse = finite && amax > kTiny ? 127.0F / amax : 0.0F;
+  const float inverse = amax > kTiny ? kLargest / amax : 0.0F;
   F32 sum = zero();
   for (int i = 0; i < kBlock; i += kLanes) {
-    const F32 code = finite ? round_nearest(mul(load(x + i), set1(inverse))) : zero();
-    store_i8(q + i, code);
+    const F32 exact = mul(load(x + i), set1(inverse));
+    const F32 code = round_nearest(min(set1(kLargest), max(set1(-kLargest), exact)));
+    const F32 high = round_nearest(mul(code, set1(1.0F / 128)));
+    store_i8(out->high + i, high);
+    store_i8(out->low + i, fma(high, set1(-128.0F), code));
     sum = add(sum, code);
   }
   const float total = reduce_add(sum);
-  *d = finite ? (inverse > 0 ? amax / 127.0F : 0.0F) : kNaN;
-  *d_sum = *d * total;
-  *start = -128 * static_cast<int32_t>(total);
+  const bool finite = total == total;
+  out->d = !finite ? kNaN : inverse > 0 ? amax / kLargest : 0.0F;
+  out->q8_start = finite ? -static_cast<int32_t>(total) : 0;
+  out->sum = out->d * total;
 }
 
+template <class Block>
 void quantise_rows(const float* x, int64_t stride, int num_rows, int64_t columns, uint8_t* out) {
-  for (int64_t block = 0; block < columns / kBlock; ++block) {
-    auto* q = reinterpret_cast<int8_t*>(out);
-    auto* d = reinterpret_cast<float*>(out + num_rows * kBlock);
-    auto* start = reinterpret_cast<int32_t*>(d + 2 * num_rows);
-    for (int r = 0; r < num_rows; ++r) {
-      quantise_block(x + r * stride + block * kBlock, q + r * kBlock, d + r, d + num_rows + r,
-                     start + r);
-    }
-    out += num_rows * kBlockRowBytes;
+  auto* to = reinterpret_cast<Block*>(out);
+  for (int64_t c = 0; c < columns; c += kBlock) {
+    for (int r = 0; r < num_rows; ++r) quantise(x + r * stride + c, to++);
   }
 }
 
@@ -83,6 +117,41 @@ inline void write_outputs(const LinearTile& t, int r, int64_t first, F32 sum) {
   }
 }
 
+// The codes of a block of kLanes weight rows, from each of which kOffset is to be taken.
+template <class Codes, int kOffset>
+struct BlockCodes {
+  explicit BlockCodes(const uint8_t* packed) : codes(packed) { add_up<0>(); }
+
+  template <int kPart>
+  void add_up() {
+    const I32 start = set1_i32(-kOffset * kActBlock);
+    sums[kPart] = pairs(codes.template sum<kPart * kPartWords, kPartWords>(start), -kOffset);
+    if constexpr (kPart + 1 < QuantisedBlock::kParts) add_up<kPart + 1>();
+  }
+
+  // y + x . codes, from kPart on
+  template <int kPart>
+  F32 add_parts(const QuantisedBlock& x, F32 y) const {
+    const auto& part = x.parts[kPart];
+    const I32 start = dot_pairs(sums[kPart], &part.offset);
+    const I32 dot = codes.template dot<kPart * kPartWords, kPartWords>(x.q, start);
+    y = kPart == 0 ? mul(to_f32(dot), set1(part.d)) : fma(to_f32(dot), set1(part.d), y);
+    if constexpr (kPart + 1 < QuantisedBlock::kParts) y = add_parts<kPart + 1>(x, y);
+    return y;
+  }
+  F32 dot(const QuantisedBlock& x) const { return add_parts<0>(x, zero()); }
+
+  F32 dot(const PreciseBlock& x) const {
+    const I32 start = kOffset == 0 ? I32{} : set1_i32(x.q8_start);
+    const I32 high = codes.template dot<0, kWords>(x.high, start);
+    const I32 both = codes.template dot<0, kWords>(x.low, times_128(high));
+    return mul(to_f32(both), set1(x.d));
+  }
+
+  Codes codes;
+  I32 sums[QuantisedBlock::kParts];  // 16-bit pairs: the sum of a part's codes, -kOffset
+};
+
 struct Q4Panel {
   static constexpr int kCodeBytes = kPanel * kBlock / 2;
   static constexpr int kBlockBytes = kCodeBytes + kPanel * 4;  // codes, f16 d[16], f16 m[16]
@@ -91,13 +160,11 @@ struct Q4Panel {
       : codes(block + lane * 4),
         scale(load_f16(reinterpret_cast<const uint16_t*>(block + kCodeBytes) + lane)),
         low(load_f16(reinterpret_cast<const uint16_t*>(block + kCodeBytes) + kPanel + lane)) {}
-  template <int kRows>
-  F32 add_to(F32 sum, const uint8_t* rows, int r) const {
-    const uint8_t* d = rows + kRows * kBlock + r * 4;
-    sum = fma(mul(to_f32(codes.dot(rows + r * kBlock)), scale), set1_at(d), sum);
-    return fma(low, set1_at(d + kRows * 4), sum);
+  template <class Block>
+  F32 add_to(F32 sum, const Block& x) const {
+    return fma(low, set1(x.sum), fma(codes.dot(x), scale, sum));
   }
-  Codes4 codes;
+  BlockCodes<Codes4, 0> codes;
   F32 scale;
   F32 low;
 };
@@ -108,17 +175,15 @@ struct Q8Panel {
   Q8Panel(const uint8_t* block, int lane)
       : codes(block + lane * 4),
         scale(load_f16(reinterpret_cast<const uint16_t*>(block + kCodeBytes) + lane)) {}
-  template <int kRows>
-  F32 add_to(F32 sum, const uint8_t* rows, int r) const {
-    const uint8_t* d = rows + kRows * kBlock + r * 4;
-    const I32 dot = codes.dot(rows + r * kBlock, set1_i32(d + kRows * 8));
-    return fma(mul(to_f32(dot), scale), set1_at(d), sum);
+  template <class Block>
+  F32 add_to(F32 sum, const Block& x) const {
+    return fma(codes.dot(x), scale, sum);
   }
-  Codes8 codes;
+  BlockCodes<Codes8, 128> codes;
   F32 scale;
 };
 
-template <class Panel, int kRows>
+template <class Panel, class Block, int kRows>
 void quantised_tile(const LinearTile& t) {
   const int64_t num_blocks = t.columns / kBlock;
   for (int64_t panel = 0; panel < t.num_panels; ++panel) {
@@ -127,13 +192,13 @@ void quantised_tile(const LinearTile& t) {
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) sums[r] = zero();
       const uint8_t* block = t.weights + panel * num_blocks * Panel::kBlockBytes;
-      const uint8_t* rows = t.rows;
+      const auto* rows = reinterpret_cast<const Block*>(t.rows);
       for (int64_t b = 0; b < num_blocks; ++b) {
         const Panel weights(block, lane);
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) sums[r] = weights.template add_to<kRows>(sums[r], rows, r);
+        for (int r = 0; r < kRows; ++r) sums[r] = weights.add_to(sums[r], rows[r]);
         block += Panel::kBlockBytes;
-        rows += kRows * kBlockRowBytes;
+        rows += kRows;
       }
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) write_outputs(t, r, panel * kPanel + lane, sums[r]);
@@ -175,11 +240,11 @@ void float_tile(const LinearTile& t) {
 }
 
 // Finds the instance for t.num_rows.
-template <class Panel, int kRows = kRowTile>
+template <class Panel, class Block, int kRows = kRowTile>
 void quantised_linear(const LinearTile& t) {
   if constexpr (kRows > 0) {
-    if (t.num_rows == kRows) return quantised_tile<Panel, kRows>(t);
-    quantised_linear<Panel, kRows - 1>(t);
+    if (t.num_rows == kRows) return quantised_tile<Panel, Block, kRows>(t);
+    quantised_linear<Panel, Block, kRows - 1>(t);
   }
 }
 

@@ -4,11 +4,13 @@
 
 #include "base/check.h"
 #include "base/checked_math.h"
+#include "kernels/linear.h"
 #include "tensor/dtype.h"
 
 namespace lserve::cpu {
 
 static_assert(kBlock == kQuantBlock, "the kernels are written for the blocks of the formats");
+static_assert(kActBlock == kActivationBlock, "the contract names the blocks of the activations");
 
 namespace {
 
@@ -107,9 +109,15 @@ int64_t packed_weight_bytes(WeightFormat format, int64_t rows, int64_t columns) 
   return num_panels(rows) * panel_bytes(format, columns);
 }
 
-int64_t packed_row_bytes(WeightFormat format, int64_t columns) {
-  constexpr int64_t kBlockRowBytes = kBlock + 12;  // as in linear.inl.h
-  return is_block_quantised(format) ? columns / kBlock * kBlockRowBytes : columns * 4;
+RowCode row_code(WeightFormat format, bool precise) {
+  if (!is_block_quantised(format)) return kRowsF32;
+  return precise ? kRowsPrecise : kRowsQuantised;
+}
+
+int64_t packed_row_bytes(RowCode code, int64_t columns) {
+  if (code == kRowsF32) return columns * 4;
+  const size_t bytes = code == kRowsPrecise ? sizeof(PreciseBlock) : sizeof(QuantisedBlock);
+  return columns / kBlock * static_cast<int64_t>(bytes);
 }
 
 void pack_weight(const RawWeight& raw, uint8_t* out, ThreadPool* pool) {

@@ -24,8 +24,9 @@ int64_t num_panels(int64_t rows);
 // Bytes of a panel, and of a whole matrix.
 int64_t panel_bytes(WeightFormat format, int64_t columns);
 int64_t packed_weight_bytes(WeightFormat format, int64_t rows, int64_t columns);
-// Bytes of one row of x, packed for a matrix of this format.
-int64_t packed_row_bytes(WeightFormat format, int64_t columns);
+// How x is packed for a matrix of this format, and the bytes of one row.
+RowCode row_code(WeightFormat format, bool precise);
+int64_t packed_row_bytes(RowCode code, int64_t columns);
 
 // REQUIRES: `out` has packed_weight_bytes() zeroed bytes.
 void pack_weight(const RawWeight& raw, uint8_t* out, ThreadPool* pool);

@@ -88,21 +88,42 @@ inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
 }
 
 inline F32 to_f32(I32 a) { return _mm256_cvtepi32_ps(a); }
-inline I32 set1_i32(const uint8_t* p) {
+inline I32 set1_i32(int32_t x) { return _mm256_set1_epi32(x); }
+inline I32 set1_i32(const int8_t* four) {
   int32_t value;
-  __builtin_memcpy(&value, p, sizeof(value));
+  __builtin_memcpy(&value, four, sizeof(value));
   return _mm256_set1_epi32(value);
 }
+inline I32 times_128(I32 a) { return _mm256_slli_epi32(a, 7); }
+inline I32 pairs(I32 a, int16_t high) {
+  return _mm256_blend_epi16(a, _mm256_set1_epi16(high), 0xAA);
+}
+inline I32 dot_pairs(I32 a, const int16_t* pair) {
+  int32_t both;
+  __builtin_memcpy(&both, pair, sizeof(both));
+  return _mm256_madd_epi16(a, _mm256_set1_epi32(both));
+}
 
-// The sum over 32 columns of nibble * a. One maddubs is at most 2 * 15 * 127 in magnitude, so eight
+// The sum of nibble * a over some words. One maddubs is at most 2 * 15 * 128 in magnitude, so eight
 // of them fit 16 bits.
-inline I32 dot_nibbles(const __m256i (&w)[8], const uint8_t* a) {
-  __m256i sum = _mm256_maddubs_epi16(w[0], set1_i32(a));
+template <int kFirst, int kCount>
+inline I32 dot_nibbles(const __m256i (&w)[8], const int8_t* a) {
+  __m256i sum = _mm256_maddubs_epi16(w[kFirst], set1_i32(a + 4 * kFirst));
 #pragma GCC unroll 8
-  for (int i = 1; i < 8; ++i) {
+  for (int i = kFirst + 1; i < kFirst + kCount; ++i) {
     sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[i], set1_i32(a + 4 * i)));
   }
   return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+}
+
+// The sum of the nibbles of some words: at most 8 * 15 before it is widened.
+template <int kFirst, int kCount>
+inline I32 sum_nibbles(const __m256i (&w)[8]) {
+  __m256i bytes = w[kFirst];
+#pragma GCC unroll 8
+  for (int i = kFirst + 1; i < kFirst + kCount; ++i) bytes = _mm256_add_epi8(bytes, w[i]);
+  const __m256i words = _mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1));
+  return _mm256_madd_epi16(words, _mm256_set1_epi16(1));
 }
 
 struct Codes4 {
@@ -115,7 +136,14 @@ struct Codes4 {
       w[i + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
     }
   }
-  I32 dot(const uint8_t* a) const { return dot_nibbles(w, a); }
+  template <int kFirst, int kCount>
+  I32 dot(const int8_t* a, I32 start) const {
+    return _mm256_add_epi32(start, dot_nibbles<kFirst, kCount>(w, a));
+  }
+  template <int kFirst, int kCount>
+  I32 sum(I32 start) const {
+    return _mm256_add_epi32(start, sum_nibbles<kFirst, kCount>(w));
+  }
   __m256i w[8];
 };
 
@@ -130,9 +158,15 @@ struct Codes8 {
       high[i] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
     }
   }
-  I32 dot(const uint8_t* a, I32 start) const {
-    const I32 sum = _mm256_add_epi32(start, dot_nibbles(low, a));
-    return _mm256_add_epi32(sum, _mm256_slli_epi32(dot_nibbles(high, a), 4));
+  template <int kFirst, int kCount>
+  I32 dot(const int8_t* a, I32 start) const {
+    const I32 sum = _mm256_add_epi32(start, dot_nibbles<kFirst, kCount>(low, a));
+    return _mm256_add_epi32(sum, _mm256_slli_epi32(dot_nibbles<kFirst, kCount>(high, a), 4));
+  }
+  template <int kFirst, int kCount>
+  I32 sum(I32 start) const {
+    const I32 sum = _mm256_add_epi32(start, sum_nibbles<kFirst, kCount>(low));
+    return _mm256_add_epi32(sum, _mm256_slli_epi32(sum_nibbles<kFirst, kCount>(high), 4));
   }
   __m256i low[8];
   __m256i high[8];

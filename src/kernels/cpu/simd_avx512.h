@@ -55,7 +55,7 @@ inline F32 load_u8(const uint8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)));
 }
 inline float half_to_float(uint16_t x) { return _cvtsh_ss(x); }
-// Rounded to nearest even; |x| <= 127.
+// Rounded to nearest even; -128 <= x <= 127, or any byte for NaN.
 inline void store_i8(int8_t* p, F32 x) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
 }
@@ -88,14 +88,36 @@ inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
 }
 
 inline F32 to_f32(I32 a) { return _mm512_cvtepi32_ps(a); }
-inline I32 set1_i32(const uint8_t* p) {
+inline I32 set1_i32(int32_t x) { return _mm512_set1_epi32(x); }
+inline I32 set1_i32(const int8_t* four) {
   int32_t value;
-  __builtin_memcpy(&value, p, sizeof(value));
+  __builtin_memcpy(&value, four, sizeof(value));
   return _mm512_set1_epi32(value);
+}
+inline I32 times_128(I32 a) { return _mm512_slli_epi32(a, 7); }
+// Pairs of 16-bit numbers: a, which must fit, and high.
+inline I32 pairs(I32 a, int16_t high) {
+  return _mm512_mask_set1_epi16(a, 0xAAAAAAAA, high);
+}
+// Per lane: a's pair times the pair at `pair`.
+inline I32 dot_pairs(I32 a, const int16_t* pair) {
+  int32_t both;
+  __builtin_memcpy(&both, pair, sizeof(both));
+  return _mm512_madd_epi16(a, _mm512_set1_epi32(both));
 }
 
 // The codes of kLanes weight rows in one block of 32 columns (linear_pack.h), held in registers.
-// dot(a, start): start + the sum over the columns of code * a, in every lane.
+// dot<kFirst, kCount>(a, start): in every lane start + the sum of code * a over the columns of the
+// 4-byte words from kFirst on. sum: likewise with a = 1.
+template <int kFirst, int kCount>
+inline I32 dot_words(const __m512i (&w)[8], const int8_t* a, I32 sum) {
+#pragma GCC unroll 8
+  for (int i = kFirst; i < kFirst + kCount; ++i) {
+    sum = _mm512_dpbusd_epi32(sum, w[i], set1_i32(a + 4 * i));
+  }
+  return sum;
+}
+
 struct Codes4 {
   explicit Codes4(const uint8_t* codes) {
     const __m512i low_half = _mm512_set1_epi8(0x0F);
@@ -106,11 +128,16 @@ struct Codes4 {
       w[i + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half);
     }
   }
-  I32 dot(const uint8_t* a) const {
-    __m512i sum = _mm512_setzero_si512();
+  template <int kFirst, int kCount>
+  I32 dot(const int8_t* a, I32 start) const {
+    return dot_words<kFirst, kCount>(w, a, start);
+  }
+  template <int kFirst, int kCount>
+  I32 sum(I32 start) const {
+    __m512i bytes = w[kFirst];  // at most 8 * 15
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) sum = _mm512_dpbusd_epi32(sum, w[i], set1_i32(a + 4 * i));
-    return sum;
+    for (int i = kFirst + 1; i < kFirst + kCount; ++i) bytes = _mm512_add_epi8(bytes, w[i]);
+    return _mm512_dpbusd_epi32(start, bytes, _mm512_set1_epi8(1));
   }
   __m512i w[8];
 };
@@ -120,11 +147,17 @@ struct Codes8 {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) w[i] = _mm512_loadu_si512(codes + i * 64);
   }
-  I32 dot(const uint8_t* a, I32 start) const {
-    __m512i sum = start;
+  template <int kFirst, int kCount>
+  I32 dot(const int8_t* a, I32 start) const {
+    return dot_words<kFirst, kCount>(w, a, start);
+  }
+  template <int kFirst, int kCount>
+  I32 sum(I32 start) const {
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) sum = _mm512_dpbusd_epi32(sum, w[i], set1_i32(a + 4 * i));
-    return sum;
+    for (int i = kFirst; i < kFirst + kCount; ++i) {
+      start = _mm512_dpbusd_epi32(start, w[i], _mm512_set1_epi8(1));
+    }
+    return start;
   }
   __m512i w[8];
 };

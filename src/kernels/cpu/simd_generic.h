@@ -98,14 +98,18 @@ inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
 }
 inline void store_i8(int8_t* p, F32 x) {
   const F32 whole = round_nearest(x);
-  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int8_t>(whole[i]);
+  for (int i = 0; i < kLanes; ++i) {
+    p[i] = whole[i] == whole[i] ? static_cast<int8_t>(whole[i]) : int8_t{0};
+  }
 }
 
 inline F32 to_f32(I32 a) { return __builtin_convertvector(a, F32); }
-inline I32 set1_i32(const uint8_t* p) {
-  int32_t x;
-  __builtin_memcpy(&x, p, sizeof(x));
-  return I32{x, x, x, x};
+inline I32 set1_i32(int32_t x) { return I32{x, x, x, x}; }
+inline I32 times_128(I32 a) { return a * 128; }
+inline I32 pairs(I32 a, int16_t high) { return (a & 0xFFFF) | int32_t{high} * 0x10000; }
+inline I32 dot_pairs(I32 a, const int16_t* pair) {
+  const I32 low = (a << 16) >> 16;
+  return low * pair[0] + (a >> 16) * pair[1];
 }
 
 inline int dot_4_bytes(const uint8_t* codes, int shift, int mask, const int8_t* a) {
@@ -114,33 +118,43 @@ inline int dot_4_bytes(const uint8_t* codes, int shift, int mask, const int8_t* 
   return sum;
 }
 
+constexpr int8_t kOnes[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                              1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
 struct Codes4 {
   explicit Codes4(const uint8_t* block) : codes(block) {}
-  I32 dot(const uint8_t* activations) const {
-    const auto* a = reinterpret_cast<const int8_t*>(activations);
-    I32 sum{0, 0, 0, 0};
-    for (int i = 0; i < 4; ++i) {
+  template <int kFirst, int kCount>
+  I32 dot(const int8_t* a, I32 start) const {
+    I32 sum = start;
+    for (int i = kFirst; i < kFirst + kCount; ++i) {
       for (int lane = 0; lane < kLanes; ++lane) {
-        const uint8_t* c = codes + i * 64 + lane * 4;
-        sum[lane] += dot_4_bytes(c, 0, 15, a + 4 * i) + dot_4_bytes(c, 4, 15, a + 16 + 4 * i);
+        sum[lane] += dot_4_bytes(codes + i % 4 * 64 + lane * 4, i / 4 * 4, 15, a + 4 * i);
       }
     }
     return sum;
+  }
+  template <int kFirst, int kCount>
+  I32 sum(I32 start) const {
+    return dot<kFirst, kCount>(kOnes, start);
   }
   const uint8_t* codes;
 };
 
 struct Codes8 {
   explicit Codes8(const uint8_t* block) : codes(block) {}
-  I32 dot(const uint8_t* activations, I32 start) const {
-    const auto* a = reinterpret_cast<const int8_t*>(activations);
+  template <int kFirst, int kCount>
+  I32 dot(const int8_t* a, I32 start) const {
     I32 sum = start;
-    for (int i = 0; i < 8; ++i) {
+    for (int i = kFirst; i < kFirst + kCount; ++i) {
       for (int lane = 0; lane < kLanes; ++lane) {
         sum[lane] += dot_4_bytes(codes + i * 64 + lane * 4, 0, 255, a + 4 * i);
       }
     }
     return sum;
+  }
+  template <int kFirst, int kCount>
+  I32 sum(I32 start) const {
+    return dot<kFirst, kCount>(kOnes, start);
   }
   const uint8_t* codes;
 };
