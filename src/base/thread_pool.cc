@@ -2,7 +2,10 @@
 
 #include <sched.h>
 
+#include <algorithm>
+
 #include "base/check.h"
+#include "base/checked_math.h"
 
 namespace lserve {
 
@@ -36,12 +39,27 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::take_parts(int thread_idx) {
-  const Job job = job_;
+  uint64_t next = next_.load(std::memory_order_acquire);
   while (true) {
-    const int64_t begin = next_.fetch_add(job.grain, std::memory_order_relaxed);
-    if (begin >= job.count) return;
-    const int64_t end = begin + job.grain < job.count ? begin + job.grain : job.count;
-    (*job.body)(begin, end, thread_idx);
+    // As long as parts are left to hand out, the caller is waiting and the job does not change; if
+    // it changes between these loads and the exchange, so did the generation, and the exchange
+    // fails.
+    const auto part = static_cast<uint32_t>(next);
+    const uint32_t num_parts = job_.num_parts.load(std::memory_order_relaxed);
+    const auto* body = job_.body.load(std::memory_order_relaxed);
+    const int64_t count = job_.count.load(std::memory_order_relaxed);
+    const int64_t grain = job_.grain.load(std::memory_order_relaxed);
+    if (part >= num_parts) return;
+    if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel,
+                                     std::memory_order_acquire)) {
+      continue;
+    }
+    const int64_t begin = int64_t{part} * grain;
+    (*body)(begin, std::min(begin + grain, count), thread_idx);
+    if (num_done_.fetch_add(1, std::memory_order_acq_rel) + 1 == num_parts) {
+      num_done_.notify_one();
+    }
+    next = next_.load(std::memory_order_acquire);
   }
 }
 
@@ -54,7 +72,6 @@ void ThreadPool::work(int thread_idx) {
     seen = generation_.load(std::memory_order_acquire);
     if (stop_) return;
     take_parts(thread_idx);
-    if (num_busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) num_busy_.notify_one();
   }
 }
 
@@ -64,22 +81,29 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain,
   if (count <= 0) return;
   if (workers_.empty() || count <= grain) {
     for (int64_t begin = 0; begin < count; begin += grain) {
-      body(begin, begin + grain < count ? begin + grain : count, 0);
+      body(begin, std::min(begin + grain, count), 0);
     }
     return;
   }
-  job_ = {&body, count, grain};
-  next_.store(0, std::memory_order_relaxed);
-  num_busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
+  const int64_t num_parts = ceil_div(count, grain);
+  CHECK_LT(num_parts, int64_t{1} << 31);
+  job_.body.store(&body, std::memory_order_relaxed);
+  job_.count.store(count, std::memory_order_relaxed);
+  job_.grain.store(grain, std::memory_order_relaxed);
+  job_.num_parts.store(static_cast<uint32_t>(num_parts), std::memory_order_relaxed);
+  num_done_.store(0, std::memory_order_relaxed);
+  const uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  next_.store(uint64_t{generation} << 32, std::memory_order_release);
+  generation_.store(generation, std::memory_order_release);
   generation_.notify_all();
   take_parts(0);
-  for (int spin = 0; spin < kSpins && num_busy_.load(std::memory_order_acquire) != 0; ++spin) {
-    pause();
-  }
-  for (int busy = num_busy_.load(std::memory_order_acquire); busy != 0;
-       busy = num_busy_.load(std::memory_order_acquire)) {
-    num_busy_.wait(busy, std::memory_order_acquire);
+  const auto left = [&] {
+    return num_done_.load(std::memory_order_acquire) != static_cast<uint32_t>(num_parts);
+  };
+  for (int spin = 0; spin < kSpins && left(); ++spin) pause();
+  while (left()) {
+    const uint32_t done = num_done_.load(std::memory_order_acquire);
+    if (done != static_cast<uint32_t>(num_parts)) num_done_.wait(done, std::memory_order_acquire);
   }
 }
 

@@ -51,18 +51,24 @@ class ThreadPool {
   static int available_threads();
 
  private:
+  // What every thread needs to know of the loop in progress. Atomic, because a worker that wakes
+  // late may look while the next loop is being set up; it then fails to take a part (see
+  // take_parts).
   struct Job {
-    const FunctionRef<void(int64_t, int64_t, int)>* body = nullptr;
-    int64_t count = 0;
-    int64_t grain = 1;
+    std::atomic<const FunctionRef<void(int64_t, int64_t, int)>*> body = nullptr;
+    std::atomic<int64_t> count = 0;
+    std::atomic<int64_t> grain = 1;
+    std::atomic<uint32_t> num_parts = 0;
   };
   void work(int thread_idx);
   void take_parts(int thread_idx);
 
   Job job_;
-  alignas(64) std::atomic<int64_t> next_ = 0;         // first index not yet handed out
-  alignas(64) std::atomic<uint32_t> generation_ = 0;  // +1 for every job; the workers wait on it
-  alignas(64) std::atomic<int> num_busy_ = 0;         // workers that have not finished the job
+  // Generation of the loop (upper half) and the next part to hand out (lower half), in one word: a
+  // part can only be taken from the loop it belongs to.
+  alignas(64) std::atomic<uint64_t> next_ = 0;
+  alignas(64) std::atomic<uint32_t> generation_ = 0;  // the upper half again: workers sleep on it
+  alignas(64) std::atomic<uint32_t> num_done_ = 0;    // parts finished; the caller waits for all
   std::atomic<bool> stop_ = false;
   std::vector<std::jthread> workers_;
 };

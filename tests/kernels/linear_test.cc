@@ -1,6 +1,7 @@
 // Linear layers against float64, for every weight format; rows do not see each other.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -62,24 +63,41 @@ struct Matrix {
   Weight weight;
 };
 
-std::vector<float> run(Backend* backend, const Matrix& w, std::vector<float> x) {
+std::vector<float> run(Backend* backend, const Matrix& w, std::vector<float> x,
+                       bool precise = false) {
   const auto tokens = static_cast<int64_t>(x.size()) / w.columns;
   std::vector<float> out = poisoned(tokens * w.rows);
   const LinearOutput output{.weight = &w.weight, .bias = {}, .out = {out.data(), {tokens, w.rows}}};
-  backend->linear({.x = TensorView(x.data(), {tokens, w.columns}), .outputs = {&output, 1}});
+  backend->linear({.x = TensorView(x.data(), {tokens, w.columns}),
+                   .outputs = {&output, 1},
+                   .precise = precise});
   backend->synchronize();
   return out;
+}
+
+enum class Activations { kExact, kInt8, kPrecise };
+
+// The distance of neighbouring codes at x[column]: 256 of them span each kActivationBlock, but are
+// not finer than a 15-bit code of the largest; precise ones are 32639 over kQuantBlock.
+double step_at(std::span<const float> x, size_t column, Activations activations) {
+  if (activations == Activations::kExact) return 0;
+  const size_t width = activations == Activations::kPrecise ? kQuantBlock : kActivationBlock;
+  const auto block = x.subspan(column / width * width, width);
+  const auto [least, most] = std::minmax_element(block.begin(), block.end());
+  const double largest = std::max(std::abs(double{*least}), std::abs(double{*most}));
+  if (activations == Activations::kPrecise) return largest / 16319;
+  return std::max((double{*most} - double{*least}) / 255, largest / 32000);
 }
 
 struct Expected {
   double value = 0;
   double tolerance = 0;
+  double variance = 0;  // of the error, if rounding errs uniformly and independently
 };
 
-// One element. Float32 sums err by some roundings of the sum of absolute products. Where x may be
-// quantised to int8 by blocks, each element of a block errs by half a step of its block at most,
-// max |x| / 254.
-Expected element(const Matrix& w, int64_t row, std::span<const float> x, bool int8_activations) {
+// One element. Float32 sums err by some roundings of the sum of absolute products. Where x is
+// quantised, each element errs by half a step at most.
+Expected element(const Matrix& w, int64_t row, std::span<const float> x, Activations activations) {
   Expected e;
   double magnitude = 0;
   double quantisation = 0;
@@ -88,30 +106,38 @@ Expected element(const Matrix& w, int64_t row, std::span<const float> x, bool in
     double sum_w = 0;
     for (size_t c = block; c < std::min(x.size(), block + kQuantBlock); ++c) {
       const double weight = w.values[static_cast<size_t>(row) * x.size() + c];
+      const double step = step_at(x, c, activations);
       e.value += weight * static_cast<double>(x[c]);
+      e.variance += step * step / 12 * weight * weight;
       magnitude += std::abs(weight * static_cast<double>(x[c]));
       max_x = std::max(max_x, std::abs(static_cast<double>(x[c])));
       sum_w += std::abs(weight);
+      quantisation += 1.01 * step / 2 * std::abs(weight);
     }
-    quantisation += 1.01 * max_x / 254 * sum_w;
-    magnitude += int8_activations ? max_x * sum_w : 0;  // d q and m stand apart on the way
+    // d u and m stand apart on the way
+    magnitude += activations != Activations::kExact ? max_x * sum_w : 0;
   }
-  e.tolerance = 32 * 0x1p-24 * magnitude + (int8_activations ? quantisation : 0) + 1e-36;
+  e.tolerance = 32 * 0x1p-24 * magnitude + quantisation + 1e-36;
   return e;
 }
 
+Activations activations_of(WeightFormat format, bool reference, bool precise) {
+  if (reference || !is_block_quantised(format)) return Activations::kExact;
+  return precise ? Activations::kPrecise : Activations::kInt8;
+}
+
 void expect_right(const Matrix& w, const std::vector<float>& x, const std::vector<float>& out,
-                  bool reference) {
-  const bool int8 = !reference && is_block_quantised(w.format);
+                  Activations activations) {
   const auto columns = static_cast<size_t>(w.columns);
   for (size_t i = 0; i < out.size(); ++i) {
     const size_t token = i / static_cast<size_t>(w.rows);
     const auto e = element(w, static_cast<int64_t>(i) % w.rows,
-                           std::span(x).subspan(token * columns, columns), int8);
+                           std::span(x).subspan(token * columns, columns), activations);
     ASSERT_TRUE(std::isfinite(out[i])) << "at " << i << ", " << weight_format_name(w.format);
     ASSERT_NEAR(out[i], e.value, e.tolerance)
         << "at " << i << ", " << weight_format_name(w.format) << " [" << w.rows << ", " << columns
-        << "], " << x.size() / columns << " tokens";
+        << "], " << x.size() / columns << " tokens"
+        << (activations == Activations::kPrecise ? ", precise" : "");
   }
 }
 
@@ -128,7 +154,9 @@ TEST_P(LinearTest, MatchesFloat64) {
                    &random);
     const auto x =
         make(random_values(&random), random_tokens(&random) * w.columns, w.columns, &random);
-    expect_right(w, x, run(&backend(), w, x), is_reference());
+    const bool precise = random.integer(0, 2) == 0;
+    expect_right(w, x, run(&backend(), w, x, precise),
+                 activations_of(format, is_reference(), precise));
   });
 }
 
@@ -140,7 +168,10 @@ TEST_P(LinearTest, MatchesFloat64OnModelShapes) {
       const Matrix w(&backend(), format, rows, columns, &random);
       for (const int64_t tokens : {1, 5}) {
         const auto x = make(Values::kNormal, tokens * columns, columns, &random);
-        expect_right(w, x, run(&backend(), w, x), is_reference());
+        for (const bool precise : {false, true}) {
+          expect_right(w, x, run(&backend(), w, x, precise),
+                       activations_of(format, is_reference(), precise));
+        }
       }
     }
   }
@@ -150,27 +181,51 @@ TEST_P(LinearTest, MatchesFloat64OnModelShapes) {
 // the root mean square over many outputs must be near what uniform rounding gives.
 TEST_P(LinearTest, QuantisationErrorIsWhatRoundingGives) {
   for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
-    Random random(test_seed());
-    const Matrix w(&backend(), format, 128, 512, &random);
-    const auto x = make(Values::kNormal, 16 * w.columns, w.columns, &random);
-    const auto out = run(&backend(), w, x);
-    double squares = 0;
-    double expected_squares = 0;
-    for (size_t i = 0; i < out.size(); ++i) {
-      const auto row = std::span(x).subspan(i / 128 * 512, 512);
-      const auto e = element(w, static_cast<int64_t>(i % 128), row, true);
-      squares += (out[i] - e.value) * (out[i] - e.value);
-      for (size_t c = 0; c < 512; ++c) {
-        float max_x = 0;
-        for (size_t b = c / 32 * 32; b < c / 32 * 32 + 32; ++b) {
-          max_x = std::max(max_x, std::abs(row[b]));
-        }
-        const double step = max_x / 127.0;
-        const double weight = w.values[i % 128 * 512 + c];
-        expected_squares += step * step / 12 * weight * weight;
+    for (const bool precise : {false, true}) {
+      Random random(test_seed());
+      const Matrix w(&backend(), format, 128, 512, &random);
+      const auto x = make(Values::kNormal, 16 * w.columns, w.columns, &random);
+      const auto out = run(&backend(), w, x, precise);
+      const auto activations = precise ? Activations::kPrecise : Activations::kInt8;
+      double squares = 0;
+      double expected_squares = 0;
+      for (size_t i = 0; i < out.size(); ++i) {
+        const auto row = std::span(x).subspan(i / 128 * 512, 512);
+        const auto e = element(w, static_cast<int64_t>(i % 128), row, activations);
+        squares += (out[i] - e.value) * (out[i] - e.value);
+        expected_squares += e.variance;
       }
+      EXPECT_LT(std::sqrt(squares), 1.2 * std::sqrt(expected_squares))
+          << weight_format_name(format) << (precise ? ", precise" : "");
     }
-    EXPECT_LT(std::sqrt(squares), 1.2 * std::sqrt(expected_squares)) << weight_format_name(format);
+  }
+}
+
+// Blocks on which a quantiser by range could fail: no range at all, a range of a few units in the
+// last place on a large offset, the widest range that floats have, the whole range in one element.
+TEST_P(LinearTest, OddRanges) {
+  constexpr float kMax = std::numeric_limits<float>::max() / 4096;
+  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
+    for (const bool precise : {false, true}) {
+      Random random(test_seed());
+      const Matrix w(&backend(), format, 20, 2 * kQuantBlock, &random);
+      const auto check = [&](const char* what, auto value) {
+        SCOPED_TRACE(what);
+        std::vector<float> x(3 * 2 * kQuantBlock);
+        for (size_t i = 0; i < x.size(); ++i) x[i] = value(i);
+        expect_right(w, x, run(&backend(), w, x, precise),
+                     activations_of(format, is_reference(), precise));
+      };
+      check("zero", [](size_t) { return 0.0F; });
+      check("constant", [](size_t) { return -7.3F; });
+      check("one unit in the last place",
+            [](size_t i) { return i % 3 == 0 ? 1000.0F : 1000.0001F; });
+      check("narrow", [](size_t i) { return -5.0F + 1e-3F * static_cast<float>(i % 7); });
+      check("wide", [](size_t i) { return i % 2 == 0 ? kMax : -kMax; });
+      check("tiny", [](size_t i) { return i % 5 == 0 ? 3e-33F : -1e-33F; });
+      check("above zero", [](size_t i) { return static_cast<float>(i % 32) / 31.0F; });
+      check("one element", [](size_t i) { return i % 16 == 15 ? 1e4F : 0.0F; });
+    }
   }
 }
 
@@ -182,11 +237,13 @@ TEST_P(LinearTest, TokensDoNotSeeEachOther) {
                    &random);
     const int64_t tokens = random_tokens(&random);
     const auto x = make(random_values(&random), tokens * w.columns, w.columns, &random);
-    const auto all = run(&backend(), w, x);
+    const bool precise = random.integer(0, 2) == 0;
+    const auto all = run(&backend(), w, x, precise);
     const int64_t first = random.integer(0, tokens - 1);
     const int64_t count = random.integer(1, tokens - first);
-    const auto some = run(&backend(), w,
-                          {x.begin() + first * w.columns, x.begin() + (first + count) * w.columns});
+    const auto some =
+        run(&backend(), w, {x.begin() + first * w.columns, x.begin() + (first + count) * w.columns},
+            precise);
     EXPECT_TRUE(same_bits(some, std::span(all).subspan(static_cast<size_t>(first * w.rows),
                                                        static_cast<size_t>(count * w.rows))))
         << weight_format_name(format) << ": tokens " << first << " to " << first + count << " of "
@@ -194,20 +251,25 @@ TEST_P(LinearTest, TokensDoNotSeeEachOther) {
   });
 }
 
-// One NaN or infinity in a token reaches that token only.
+// One NaN or infinity in a token reaches that token only, and where x is quantised all of it.
 TEST_P(LinearTest, NonFiniteInputStaysInItsRow) {
+  constexpr float kInfinite = std::numeric_limits<float>::infinity();
   for (const WeightFormat format : kFormats) {
-    Random random(test_seed());
-    const Matrix w(&backend(), format, 40, 96, &random);
-    auto x = make(Values::kNormal, 9 * 96, 96, &random);
-    const auto before = run(&backend(), w, x);
-    x[4 * 96 + 50] = std::numeric_limits<float>::quiet_NaN();
-    const auto after = run(&backend(), w, x);
-    EXPECT_TRUE(same_bits(std::span(after).first(4 * 40), std::span(before).first(4 * 40)));
-    EXPECT_TRUE(same_bits(std::span(after).subspan(5 * 40), std::span(before).subspan(5 * 40)));
-    bool seen = false;
-    for (size_t r = 0; r < 40; ++r) seen = seen || !std::isfinite(after[4 * 40 + r]);
-    EXPECT_TRUE(seen) << "a NaN was lost; " << weight_format_name(format);
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinite, -kInfinite}) {
+      for (const bool precise : {false, true}) {
+        Random random(test_seed());
+        const Matrix w(&backend(), format, 40, 96, &random);
+        auto x = make(Values::kNormal, 9 * 96, 96, &random);
+        const auto before = run(&backend(), w, x, precise);
+        x[4 * 96 + static_cast<size_t>(random.integer(0, 95))] = bad;
+        const auto after = run(&backend(), w, x, precise);
+        EXPECT_TRUE(same_bits(std::span(after).first(4 * 40), std::span(before).first(4 * 40)));
+        EXPECT_TRUE(same_bits(std::span(after).subspan(5 * 40), std::span(before).subspan(5 * 40)));
+        int64_t lost = 0;
+        for (size_t r = 0; r < 40; ++r) lost += std::isfinite(after[4 * 40 + r]) ? 1 : 0;
+        EXPECT_EQ(lost, 0) << bad << " was lost; " << weight_format_name(format);
+      }
+    }
   }
 }
 
