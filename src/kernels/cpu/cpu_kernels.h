@@ -12,7 +12,7 @@ namespace lserve::cpu {
 
 inline constexpr int kPanel = 16;       // weight rows that are interleaved (linear_pack.h)
 inline constexpr int kBlock = 32;       // columns of W that share a scale
-inline constexpr int kActBlock = 16;    // columns of x that share a scale: 16 or 32
+inline constexpr int kActBlock = 16;    // columns of x that share a scale
 inline constexpr int kPageTokens = 64;  // as kPageSize
 inline constexpr int kMaxRowTile = 16;  // rows of x that a linear kernel takes at once, at most
 

@@ -2,7 +2,8 @@
 // weights are expanded into registers once per block and used for every row of the tile; with one
 // row this is the memory-bound GEMV of decode. Layouts: linear_pack.h, and QuantisedBlock.
 //
-// With w = d_w * u + m_w and x = d * (q + o) in each part of a block (kActBlock columns), a block is
+// With w = d_w * u + m_w and x = d * (q + o) in each part of a block (kActBlock columns), a block
+// is
 //   y += d_w * sum over its parts of d * (dot(u, q) + o * sum(u)),   y += m_w * sum(x).
 // In Q8 the codes are u = q_w + 128 with m_w = -128 d_w: 128 * sum(q) and the 128 in each term of
 // sum(u) are subtracted in integers, and there is no second sum. The inner sums are exact. A row's
@@ -14,7 +15,7 @@
 namespace lserve::cpu {
 namespace {
 
-constexpr int kWords = kBlock / 4;        // 4-byte words of codes a row in a block
+constexpr int kWords = kBlock / 4;  // 4-byte words of codes a row in a block
 constexpr int kPartWords = kActBlock / 4;
 
 constexpr float kTiny = 1e-33F;  // smaller x count as zero, because 1 / step would overflow
@@ -22,46 +23,64 @@ constexpr float kTiny = 1e-33F;  // smaller x count as zero, because 1 / step wo
 // The quantisers need no test for numbers that are not finite: such a number makes the sum of the
 // codes NaN (max and min return their second argument), and that is written as the scale.
 
-// x = d * (q + offset) with -128 <= q <= 127, over kActBlock columns. Returns the sum of that.
-inline float quantise_part(const float* x, int8_t* q, QuantisedBlock::Part* part) {
-  F32 most = load(x);
-  F32 least = most;
-  for (int i = kLanes; i < kActBlock; i += kLanes) {
-    most = max(most, load(x + i));
-    least = min(least, load(x + i));
+// The least and the largest of a part of a block, and x = d * (q + offset) with -128 <= q <= 127.
+struct PartQuantiser {
+  PartQuantiser(float top, float bottom) {
+    const float amax = top > -bottom ? top : -bottom;
+    // Where all x are nearly the same, the offset has to fit 16 bits.
+    const float even = 0.5F / 127.5F * top - 0.5F / 127.5F * bottom;
+    const float finest = amax * (1.0F / 32000);
+    step = even > finest ? even : finest;
+    inverse = 1.0F / step;
+    if (!(amax > kTiny)) step = inverse = 0.0F;
+    offset = (bottom * inverse + 0x1.8p23F) - 0x1.8p23F + 128.0F;  // rounded
   }
-  const float top = reduce_max(most);
-  const float bottom = -reduce_max(sub(zero(), least));
-  const float amax = top > -bottom ? top : -bottom;
-  // Where all x are nearly the same, the offset has to fit 16 bits.
-  const float even = 0.5F / 127.5F * top - 0.5F / 127.5F * bottom;
-  const float finest = amax * (1.0F / 32000);
-  const float step = even > finest ? even : finest;
-  const float inverse = amax > kTiny ? 1.0F / step : 0.0F;
-  const float low = (bottom * inverse + 0x1.8p23F) - 0x1.8p23F;  // rounded
-  const float offset = low + 128.0F;
-  F32 sum = zero();
-  for (int i = 0; i < kActBlock; i += kLanes) {
-    const F32 code = sub(round_nearest(mul(load(x + i), set1(inverse))), set1(offset));
-    const F32 inside = min(set1(127.0F), max(set1(-128.0F), code));
-    store_i8(q + i, inside);
-    sum = add(sum, inside);
+  // Returns the sums of q, by lane.
+  F32 write_codes(const float* x, int8_t* q) const {
+    F32 sum = zero();
+    for (int i = 0; i < kActBlock; i += kLanes) {
+      const F32 code = sub(round_nearest(mul(load(x + i), set1(inverse))), set1(offset));
+      const F32 inside = min(set1(127.0F), max(set1(-128.0F), code));
+      store_i8(q + i, inside);
+      sum = add(sum, inside);
+    }
+    return sum;
   }
-  const float total = reduce_add(sum);
-  if (!(total == total)) {
-    *part = {kNaN, 0, 0};
-    return kNaN;
+  // Returns the sum of x as quantised. sum_q is NaN if one of x was not finite.
+  float finish(float sum_q, QuantisedBlock::Part* part) const {
+    if (!(sum_q == sum_q)) {
+      *part = {kNaN, 0, 0};
+      return kNaN;
+    }
+    *part = {step, static_cast<int16_t>(offset), static_cast<int16_t>(sum_q)};
+    return step * (sum_q + kActBlock * offset);
   }
-  const float d = amax > kTiny ? step : 0.0F;
-  *part = {d, static_cast<int16_t>(offset), static_cast<int16_t>(total)};
-  return d * (total + kActBlock * offset);
-}
+  float step;
+  float inverse;
+  float offset;
+};
 
 inline void quantise(const float* x, QuantisedBlock* out) {
-  out->sum = 0;
-  for (int i = 0; i < QuantisedBlock::kParts; ++i) {
-    out->sum += quantise_part(x + i * kActBlock, out->q + i * kActBlock, out->parts + i);
+  static_assert(kActBlock == 16, "two parts, so that four vectors are reduced together");
+  F32 most[2];
+  F32 least[2];
+  for (int part = 0; part < 2; ++part) {
+    most[part] = load(x + part * kActBlock);
+    least[part] = most[part];
+    for (int i = kLanes; i < kActBlock; i += kLanes) {
+      most[part] = max(most[part], load(x + part * kActBlock + i));
+      least[part] = min(least[part], load(x + part * kActBlock + i));
+    }
   }
+  float top[4];
+  reduce_max_4(most[0], most[1], sub(zero(), least[0]), sub(zero(), least[1]), top);
+  const PartQuantiser first(top[0], -top[2]);
+  const PartQuantiser second(top[1], -top[3]);
+  const F32 sum_first = first.write_codes(x, out->q);
+  const F32 sum_second = second.write_codes(x + kActBlock, out->q + kActBlock);
+  float sums[4];
+  reduce_add_4(sum_first, sum_second, sum_first, sum_second, sums);
+  out->sum = first.finish(sums[0], out->parts) + second.finish(sums[1], out->parts + 1);
 }
 
 inline void quantise(const float* x, PreciseBlock* out) {

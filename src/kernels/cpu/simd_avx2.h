@@ -86,6 +86,12 @@ inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
   const F32 abcd = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
 }
+inline void reduce_max_4(F32 a, F32 b, F32 c, F32 d, float* out) {
+  const F32 ab = max(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+  const F32 cd = max(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+  const F32 abcd = max(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+  _mm_storeu_ps(out, _mm_max_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
+}
 
 inline F32 to_f32(I32 a) { return _mm256_cvtepi32_ps(a); }
 inline I32 set1_i32(int32_t x) { return _mm256_set1_epi32(x); }

@@ -86,6 +86,14 @@ inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
+// Likewise the largest.
+inline void reduce_max_4(F32 a, F32 b, F32 c, F32 d, float* out) {
+  const F32 ab = max(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const F32 cd = max(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const F32 abcd = max(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+  const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
+  _mm_storeu_ps(out, _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
 
 inline F32 to_f32(I32 a) { return _mm512_cvtepi32_ps(a); }
 inline I32 set1_i32(int32_t x) { return _mm512_set1_epi32(x); }
@@ -96,9 +104,7 @@ inline I32 set1_i32(const int8_t* four) {
 }
 inline I32 times_128(I32 a) { return _mm512_slli_epi32(a, 7); }
 // Pairs of 16-bit numbers: a, which must fit, and high.
-inline I32 pairs(I32 a, int16_t high) {
-  return _mm512_mask_set1_epi16(a, 0xAAAAAAAA, high);
-}
+inline I32 pairs(I32 a, int16_t high) { return _mm512_mask_set1_epi16(a, 0xAAAAAAAA, high); }
 // Per lane: a's pair times the pair at `pair`.
 inline I32 dot_pairs(I32 a, const int16_t* pair) {
   int32_t both;
@@ -109,13 +115,17 @@ inline I32 dot_pairs(I32 a, const int16_t* pair) {
 // The codes of kLanes weight rows in one block of 32 columns (linear_pack.h), held in registers.
 // dot<kFirst, kCount>(a, start): in every lane start + the sum of code * a over the columns of the
 // 4-byte words from kFirst on. sum: likewise with a = 1.
+// Two chains: a long one is all latency.
 template <int kFirst, int kCount>
-inline I32 dot_words(const __m512i (&w)[8], const int8_t* a, I32 sum) {
+inline I32 dot_words(const __m512i (&w)[8], const int8_t* a, I32 start) {
+  __m512i low = _mm512_setzero_si512();
+  __m512i high = start;
 #pragma GCC unroll 8
-  for (int i = kFirst; i < kFirst + kCount; ++i) {
-    sum = _mm512_dpbusd_epi32(sum, w[i], set1_i32(a + 4 * i));
+  for (int i = kFirst; i < kFirst + kCount / 2; ++i) {
+    low = _mm512_dpbusd_epi32(low, w[i], set1_i32(a + 4 * i));
+    high = _mm512_dpbusd_epi32(high, w[i + kCount / 2], set1_i32(a + 4 * i + 2 * kCount));
   }
-  return sum;
+  return _mm512_add_epi32(low, high);
 }
 
 struct Codes4 {

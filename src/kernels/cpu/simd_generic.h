@@ -96,6 +96,12 @@ inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
   out[2] = reduce_add(c);
   out[3] = reduce_add(d);
 }
+inline void reduce_max_4(F32 a, F32 b, F32 c, F32 d, float* out) {
+  out[0] = reduce_max(a);
+  out[1] = reduce_max(b);
+  out[2] = reduce_max(c);
+  out[3] = reduce_max(d);
+}
 inline void store_i8(int8_t* p, F32 x) {
   const F32 whole = round_nearest(x);
   for (int i = 0; i < kLanes; ++i) {
