@@ -61,7 +61,7 @@ Status validate(const AttentionConfig& config) {
   if (config.prefill_local_tokens != 0 && config.prefill_local_tokens < config.local_tokens) {
     return usage_error(cat("--prefill-local-tokens ", config.prefill_local_tokens,
                            ": narrower than --local-tokens ", config.local_tokens,
-                           "; use 0 for the same window, or more"));
+                           "; leave it out for the same window, or use more"));
   }
   const int32_t logical = config.logical_page_size;
   if (logical != 16 && logical != 32 && logical != 64) {

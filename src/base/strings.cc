@@ -101,7 +101,7 @@ Result<int64_t> parse_with_units(std::string_view text, std::span<const Unit> un
   const Result<double> value = parse_double(number, what);
   const double scaled = value.ok() ? *value * static_cast<double>(factor) : -1;
   if (!value.ok() || scaled != std::floor(scaled) || std::abs(scaled) > 9e15) {
-    return usage_error(cat(what, ": ", quoted(text), " is not a size (examples: 4096, 32k, 8GiB)"));
+    return usage_error(cat(what, ": ", quoted(text), " is not a size (examples: 4096, 32k, 1.5M)"));
   }
   return static_cast<int64_t>(scaled);
 }
@@ -156,7 +156,7 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 std::optional<std::string> did_you_mean(std::string_view word,
                                         std::span<const std::string> candidates) {
   std::optional<std::string> best;
-  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  size_t best_distance = word.size() / 3 + 2;
   for (const std::string& candidate : candidates) {
     const size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {

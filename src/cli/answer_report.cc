@@ -13,11 +13,6 @@ double per_second(int64_t count, double ms) {
   return ms > 0 ? static_cast<double>(count) * 1000.0 / ms : 0;
 }
 
-// Tokens that decode steps produced: the first token comes from the prefill.
-int64_t decoded_tokens(const Answer& answer) {
-  return static_cast<int64_t>(answer.token_ms.size());
-}
-
 // Bytes of the pages that sequences hold now.
 int64_t kv_bytes_in_use(Engine& engine) {
   int64_t total = 0;
@@ -43,15 +38,15 @@ Json usage_json(const Answer& answer) {
 
 Json timings_json(const Answer& answer) {
   const int64_t prompt = answer.prompt_tokens - answer.cached_tokens;
-  const int64_t decoded = decoded_tokens(answer);
+  const auto predicted = static_cast<int64_t>(answer.token_ids.size());
   return Json::object()
       .set("cache_n", answer.cached_tokens)
       .set("prompt_n", prompt)
       .set("prompt_ms", answer.prompt_ms)
       .set("prompt_per_second", per_second(prompt, answer.prompt_ms))
-      .set("predicted_n", static_cast<int64_t>(answer.token_ids.size()))
+      .set("predicted_n", predicted)
       .set("predicted_ms", answer.predicted_ms)
-      .set("predicted_per_second", per_second(decoded, answer.predicted_ms))
+      .set("predicted_per_second", per_second(predicted, answer.predicted_ms))
       .set("first_token_ms", answer.first_token_ms);
 }
 
@@ -97,14 +92,14 @@ Json answer_json(const Answer& answer, Engine& engine) {
 
 std::string answer_summary(const Answer& answer, Engine& engine) {
   const int64_t prompt = answer.prompt_tokens - answer.cached_tokens;
-  const int64_t decoded = decoded_tokens(answer);
+  const auto predicted = static_cast<int64_t>(answer.token_ids.size());
   return cat("prompt     ", with_separators(prompt), " tokens, ",
              fixed(per_second(prompt, answer.prompt_ms), 1), " tokens/s",
              answer.cached_tokens > 0
                  ? cat(" (", with_separators(answer.cached_tokens), " more were cached)")
                  : "",
-             "\nanswer     ", answer.token_ids.size(), " tokens, ",
-             fixed(per_second(decoded, answer.predicted_ms), 1), " tokens/s, first token after ",
+             "\nanswer     ", predicted, " tokens, ",
+             fixed(per_second(predicted, answer.predicted_ms), 1), " tokens/s, first token after ",
              fixed(answer.first_token_ms, 0), " ms", "\nattention  prefill read ",
              share(answer.counts.prefill_read, answer.counts.prefill_held), ", decode ",
              share(answer.counts.decode_read, answer.counts.decode_held), ", ",

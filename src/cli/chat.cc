@@ -45,6 +45,7 @@ class Chat {
   void clear() {
     messages_.clear();
     text_.clear();
+    sequence_ = engine_.new_sequence();
     if (options_.is_set("system")) messages_.push_back({"system", options_.get_text("system")});
   }
 

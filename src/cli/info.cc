@@ -41,6 +41,33 @@ Json formats_json(const Checkpoint& checkpoint) {
   return formats;
 }
 
+Json rope_json(const RopeConfig& rope) {
+  Json json = Json::object();
+  json.set("type", rope_name(rope.type)).set("theta", rope.theta).set("factor", rope.factor);
+  if (rope.type == RopeType::kLlama3) {
+    json.set("low_freq_factor", rope.low_freq_factor)
+        .set("high_freq_factor", rope.high_freq_factor)
+        .set("original_max_position", rope.original_max_position);
+  }
+  return json;
+}
+
+// What this build can do with the model; the modes with streaming heads need a pattern.
+Json supported_json(const EnginePlan& plan) {
+  Json modes = Json::array();
+  for (const AttentionMode mode : {AttentionMode::kDense, AttentionMode::kStreaming,
+                                   AttentionMode::kPages, AttentionMode::kLServe}) {
+    if (!has_streaming_heads(mode) || !plan.pattern_path.empty()) {
+      modes.push_back(attention_mode_name(mode));
+    }
+  }
+  Json formats = Json::array();
+  for (const KvFormat format : {KvFormat::kBF16, KvFormat::kInt8, KvFormat::kF32}) {
+    formats.push_back(kv_format_name(format));
+  }
+  return Json::object().set("attention", std::move(modes)).set("kv_dtype", std::move(formats));
+}
+
 Json model_json(const EnginePlan& plan) {
   const ModelConfig& m = plan.inputs.config;
   return Json::object()
@@ -55,10 +82,7 @@ Json model_json(const EnginePlan& plan) {
       .set("max_position", m.max_position)
       .set("rms_norm_eps", m.rms_norm_eps)
       .set("tied_embeddings", m.tied_embeddings)
-      .set("rope", Json::object()
-                       .set("type", rope_name(m.rope.type))
-                       .set("theta", m.rope.theta)
-                       .set("factor", m.rope.factor));
+      .set("rope", rope_json(m.rope));
 }
 
 Json tokenizer_json(const PromptBuilder& builder) {
@@ -129,7 +153,7 @@ Status info_verb(CommandLine& options) {
             .set("model", model_json(plan))
             .set("files", files_json(plan))
             .set("tokenizer", tokenizer_json(*builder))
-            .set("supported", true)
+            .set("supported", supported_json(plan))
             .set("attention", attention_json(plan))
             .set("memory", memory_json(plan))
             .dump(2) +

@@ -28,6 +28,7 @@ Result<std::string> read_input(const CommandLine& options) {
     ASSIGN_OR_RETURN(text, read_file(path, kMaxInputBytes, ErrorKind::kUsage));
   }
   if (!options.is_set("prompt")) return text;
+  if (text.empty()) return prompt;
   // One blank line between the two, however the file ends.
   while (!text.ends_with("\n\n")) text += '\n';
   return text + prompt;

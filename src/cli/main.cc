@@ -2,6 +2,8 @@
 //   0 ok, 1 run-time error, 2 usage, 3 model file, 4 memory, 5 device, 130 Ctrl-C
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -83,12 +85,23 @@ Status dispatch(CommandLine& options) {
   return {};
 }
 
-Status lserve_main(const std::vector<std::string>& args) {
+Status parse_and_dispatch(const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(CommandLine options, CommandLine::parse(args, [](const std::string& name) {
                      return std::getenv(name.c_str());
                    }));
   RETURN_IF_ERROR(dispatch(options));
   return finish_output();
+}
+
+// The library throws nothing of its own; the standard library does when memory runs out.
+Status lserve_main(const std::vector<std::string>& args) {
+  try {
+    return parse_and_dispatch(args);
+  } catch (const std::bad_alloc&) {
+    return memory_error("out of memory; use a smaller --max-model-len or --kv-cache-dtype int8");
+  } catch (const std::exception& e) {
+    return runtime_error(e.what());
+  }
 }
 
 }  // namespace

@@ -7,7 +7,8 @@
 
 namespace lserve {
 
-void print(std::string_view text);
+// False if it could not be written.
+bool print(std::string_view text);
 // Flushes. kRuntime if anything that was printed could not be written (a full disk, a closed pipe).
 Status finish_output();
 

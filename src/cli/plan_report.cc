@@ -22,8 +22,8 @@ std::string memory_line(const EnginePlan& plan) {
              " (", kv_format_name(memory.kv.format), ", retrieval heads ",
              bytes(memory.retrieval_kv_bytes), ", streaming heads ",
              bytes(memory.streaming_kv_bytes), ") | workspace ", bytes(memory.workspace_bytes),
-             " | total ", bytes(memory.total_bytes()), " of ", bytes(plan.available_bytes),
-             " available");
+             " | other ", bytes(memory.other_bytes), " | total ", bytes(memory.total_bytes()),
+             " of ", bytes(plan.available_bytes), " available");
 }
 
 std::string sparse_line(const EnginePlan& plan) {
@@ -59,6 +59,7 @@ Json memory_json(const EnginePlan& plan) {
       .set("kv_streaming_bytes", memory.streaming_kv_bytes)
       .set("kv_bytes", memory.kv_bytes())
       .set("workspace_bytes", memory.workspace_bytes)
+      .set("other_bytes", memory.other_bytes)
       .set("total_bytes", memory.total_bytes())
       .set("available_bytes", plan.available_bytes)
       .set("largest_context_that_fits", plan.largest_context);

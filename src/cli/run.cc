@@ -45,17 +45,6 @@ Result<std::vector<int32_t>> prompt_tokens(const CommandLine& options, const Pro
   return builder.chat(messages);
 }
 
-// A prompt that cannot fit is refused before the weights are read.
-Status check_length(const std::vector<int32_t>& prompt, const EnginePlan& plan) {
-  const auto length = static_cast<int64_t>(prompt.size());
-  if (length < plan.memory.context) return {};
-  return usage_error(cat("the prompt has ", with_separators(length), " tokens, the context holds ",
-                         with_separators(plan.memory.context),
-                         " with the answer; shorten it or raise --max-model-len (the model's own "
-                         "context is ",
-                         with_separators(plan.inputs.config.max_position), ")"));
-}
-
 Status answer_once(const CommandLine& options, Engine& engine, const Tokenizer& tokenizer,
                    const Request& request) {
   const bool json = options.get_flag("json");
@@ -77,6 +66,7 @@ Status answer_once(const CommandLine& options, Engine& engine, const Tokenizer& 
     print(stream ? "\n" : answer.text + "\n");
   }
   log_info(answer_summary(answer, engine));
+  RETURN_IF_ERROR(finish_output());
   if (answer.finish_reason == FinishReason::kInterrupted) {
     return Status::error(ErrorKind::kInterrupted, "interrupted");
   }
@@ -113,10 +103,12 @@ Status run_verb(CommandLine& options) {
     return chat(options, *engine, *builder);
   }
   ASSIGN_OR_RETURN(const std::string text, read_input(options));
+  if (text.empty()) return usage_error("the prompt is empty");
   Request request = request_options(options);
   ASSIGN_OR_RETURN(request.prompt, prompt_tokens(options, *builder, text));
-  if (request.prompt.empty()) return usage_error("the prompt is empty");
-  RETURN_IF_ERROR(check_length(request.prompt, plan));
+  // Before the weights are read.
+  RETURN_IF_ERROR(
+      check_prompt_length(static_cast<int64_t>(request.prompt.size()), plan.memory.context));
   ASSIGN_OR_RETURN(const auto engine, load_engine(std::move(plan), std::move(backend)));
   return answer_once(options, *engine, builder->tokenizer(), request);
 }

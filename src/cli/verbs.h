@@ -12,6 +12,6 @@ Status run_verb(CommandLine& options);         // run.cc, chat.cc
 Status info_verb(CommandLine& options);        // info.cc
 Status tokenize_verb(CommandLine& options);    // tokenize.cc
 Status perplexity_verb(CommandLine& options);  // perplexity_verb.cc
-Status latency_verb(CommandLine& options);     // latency.cc
+Status latency_verb(CommandLine& options);     // latency_verb.cc
 
 }  // namespace lserve

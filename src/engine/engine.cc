@@ -67,6 +67,32 @@ Status Engine::prefill(Sequence& sequence, std::span<const int32_t> tokens) {
   return {};
 }
 
+Status Engine::prefill_chunks(Sequence& sequence, std::span<const int32_t> tokens,
+                              AfterChunk after_chunk) {
+  const auto total = static_cast<int64_t>(tokens.size());
+  for (int64_t first = 0; first < total; first += chunk()) {
+    const int64_t count = std::min(chunk(), total - first);
+    RETURN_IF_ERROR(
+        prefill(sequence, tokens.subspan(static_cast<size_t>(first), static_cast<size_t>(count))));
+    RETURN_IF_ERROR(after_chunk(first, count));
+  }
+  return {};
+}
+
+Result<int32_t> Engine::draw(const SamplingParams& sampling, int64_t position) {
+  const SampleRow row{sampling, position};
+  int32_t token = 0;
+  backend_->sample(
+      {.logits = logits(last_step_tokens() - 1, 1), .rows = {&row, 1}, .tokens = {&token, 1}});
+  backend_->synchronize();
+  if (token == kNonFinite) {
+    return runtime_error(cat("the logits at position ", position,
+                             " are not finite: the weights are damaged, or the KV format is too "
+                             "narrow for this model"));
+  }
+  return token;
+}
+
 Status Engine::decode(Sequence& sequence, int32_t token) {
   const std::span<const int32_t> tokens(&token, 1);
   RETURN_IF_ERROR(begin_step(sequence, tokens));

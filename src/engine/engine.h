@@ -7,6 +7,7 @@
 #include <span>
 
 #include "base/status.h"
+#include "base/thread_pool.h"
 #include "engine/engine_plan.h"
 #include "engine/sequence.h"
 #include "model/llama.h"
@@ -24,10 +25,18 @@ class Engine {
   // Runs the next prompt tokens of the sequence through the model. kMemory: the context is full,
   // and nothing has changed. REQUIRES: 1 <= tokens.size() <= chunk().
   Status prefill(Sequence& sequence, std::span<const int32_t> tokens);
+  // The same for any number of tokens, chunk by chunk. After each, `after_chunk(first, count)`
+  // (rows of the last step are tokens first .. first + count - 1 of `tokens`) may end it by an
+  // error.
+  using AfterChunk = FunctionRef<Status(int64_t first, int64_t count)>;
+  Status prefill_chunks(Sequence& sequence, std::span<const int32_t> tokens,
+                        AfterChunk after_chunk);
   // Runs one generated token through the model, by the decode path.
   Status decode(Sequence& sequence, int32_t token);
   // Logits of rows of the last step: [count, vocab_size]. REQUIRES: count <= max_logit_rows().
   TensorView logits(int64_t first, int64_t count) { return model_->logits(first, count); }
+  // Draws the token that follows the last row. kRuntime: the logits are not finite.
+  Result<int32_t> draw(const SamplingParams& sampling, int64_t position);
   int64_t last_step_tokens() const { return step_.num_tokens(); }
 
   Backend& backend() { return *backend_; }

@@ -1,5 +1,6 @@
 #include "engine/engine_plan.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -34,11 +35,12 @@ Status decide_attention(const EngineConfig& config, EnginePlan* plan) {
   AttentionConfig& attention = plan->inputs.attention;
   attention = config.attention;
   std::optional<HeadPatternFile> pattern;
-  if (!config.mode || has_streaming_heads(*config.mode)) {
+  // A pattern that is named must fit the model even where the mode has no use for it.
+  if (!config.mode || has_streaming_heads(*config.mode) || !config.head_pattern_path.empty()) {
     ASSIGN_OR_RETURN(pattern, find_pattern(config, model));
   }
   attention.mode = config.mode.value_or(pattern ? AttentionMode::kLServe : AttentionMode::kDense);
-  if (pattern) {
+  if (pattern && has_streaming_heads(attention.mode)) {
     const auto tokens = [](std::optional<int64_t> value, int32_t otherwise) {
       return static_cast<int32_t>(value.value_or(otherwise));
     };
@@ -112,6 +114,10 @@ Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& b
   plan.inputs.kv_format = config.kv_format;
   plan.inputs.chunk = config.chunk;
   plan.inputs.weight_bytes = planned_weight_bytes(*plan.checkpoint, backend);
+  for (const TensorInfo& tensor : plan.checkpoint->tensors()) {
+    plan.inputs.largest_tensor_bytes =
+        std::max(plan.inputs.largest_tensor_bytes, static_cast<int64_t>(tensor.bytes));
+  }
   RETURN_IF_ERROR(decide_context(config, check, &plan));
   return plan;
 }

@@ -29,33 +29,25 @@ class Generation {
         detokenizer_(tokenizer, request.stops) {}
 
   Result<Answer> run() {
-    RETURN_IF_ERROR(check_prompt());
+    RETURN_IF_ERROR(
+        check_prompt_length(static_cast<int64_t>(request_.prompt.size()), engine_.context()));
     engine_.reset_counts();
     RETURN_IF_ERROR(prefill());
-    if (!interrupted()) RETURN_IF_ERROR(decode());
+    if (answer_.finish_reason != FinishReason::kInterrupted) RETURN_IF_ERROR(decode());
     emit(detokenizer_.stopped() ? "" : detokenizer_.finish());
     answer_.counts = engine_.counts();
     return std::move(answer_);
   }
 
  private:
-  bool interrupted() const { return hooks_.interrupted != nullptr && *hooks_.interrupted; }
+  bool interrupted() const {
+    return unheard_ || (hooks_.interrupted != nullptr && *hooks_.interrupted);
+  }
 
   void emit(const std::string& text) {
     if (text.empty()) return;
     answer_.text += text;
-    if (hooks_.on_text) hooks_.on_text(text);
-  }
-
-  Status check_prompt() {
-    const auto length = static_cast<int64_t>(request_.prompt.size());
-    if (length == 0) return usage_error("the prompt is empty");
-    if (length >= engine_.context()) {
-      return usage_error(cat("the prompt has ", with_separators(length),
-                             " tokens, the context holds ", with_separators(engine_.context()),
-                             " with the answer; shorten it or raise --max-model-len"));
-    }
-    return {};
+    if (hooks_.on_text && !hooks_.on_text(text)) unheard_ = true;
   }
 
   // The sequence keeps what it shares with the prompt if that is all it has; the last prompt token
@@ -73,39 +65,25 @@ class Generation {
   }
 
   Status prefill() {
-    const auto start = Clock::now();
-    start_ = start;
+    start_ = Clock::now();
     reuse_sequence();
+    const int64_t held = sequence_.kv_len();
     const auto total = static_cast<int64_t>(request_.prompt.size());
     answer_.prompt_tokens = total;
-    while (sequence_.kv_len() < total && !interrupted()) {
-      const int64_t begin = sequence_.kv_len();
-      const int64_t count = std::min(engine_.chunk(), total - begin);
-      const std::span<const int32_t> prompt(request_.prompt);
-      RETURN_IF_ERROR(engine_.prefill(
-          sequence_, prompt.subspan(static_cast<size_t>(begin), static_cast<size_t>(count))));
-      if (hooks_.on_prefill) hooks_.on_prefill(sequence_.kv_len(), total);
-    }
-    if (interrupted()) answer_.finish_reason = FinishReason::kInterrupted;
-    answer_.prompt_ms = ms_since(start);
+    const auto after_chunk = [&](int64_t first, int64_t count) -> Status {
+      if (hooks_.on_prefill) hooks_.on_prefill(held + first + count, total);
+      if (interrupted()) return Status::error(ErrorKind::kInterrupted, "interrupted");
+      return {};
+    };
+    const Status status = engine_.prefill_chunks(
+        sequence_, std::span(request_.prompt).subspan(static_cast<size_t>(held)), after_chunk);
+    answer_.prompt_ms = ms_since(start_);
+    if (!status.ok() && status.kind() != ErrorKind::kInterrupted) return status;
+    if (!status.ok()) answer_.finish_reason = FinishReason::kInterrupted;
     return {};
   }
 
-  Result<int32_t> draw() {
-    const int64_t position = sequence_.kv_len();
-    const SampleRow row{request_.sampling, position};
-    int32_t token = 0;
-    engine_.backend().sample({.logits = engine_.logits(engine_.last_step_tokens() - 1, 1),
-                              .rows = {&row, 1},
-                              .tokens = {&token, 1}});
-    engine_.backend().synchronize();
-    if (token == kNonFinite) {
-      return runtime_error(cat("the logits at position ", position,
-                               " are not finite: the weights are damaged, or the KV format is too "
-                               "narrow for this model"));
-    }
-    return token;
-  }
+  Result<int32_t> draw() { return engine_.draw(request_.sampling, sequence_.kv_len()); }
 
   // Takes a drawn token; whether the answer ends with it.
   bool accept(int32_t token) {
@@ -123,9 +101,9 @@ class Generation {
     const int64_t room = engine_.context() - sequence_.kv_len();
     const int64_t limit = request_.max_tokens < 0 ? room : std::min(room, request_.max_tokens);
     if (limit == 0) return {};
+    const auto start = Clock::now();
     ASSIGN_OR_RETURN(int32_t token, draw());
     answer_.first_token_ms = ms_since(start_);
-    const auto start = Clock::now();
     while (!accept(token) && static_cast<int64_t>(answer_.token_ids.size()) < limit) {
       if (interrupted()) {
         answer_.finish_reason = FinishReason::kInterrupted;
@@ -147,6 +125,7 @@ class Generation {
   const GenerateHooks& hooks_;
   Detokenizer detokenizer_;
   Clock::time_point start_;
+  bool unheard_ = false;  // on_text has refused a piece
   Answer answer_;
 };
 
@@ -162,6 +141,14 @@ const char* finish_reason_name(FinishReason reason) {
       return "interrupted";
   }
   return "?";
+}
+
+Status check_prompt_length(int64_t prompt_tokens, int64_t context) {
+  if (prompt_tokens == 0) return usage_error("the prompt is empty");
+  if (prompt_tokens < context) return {};
+  return usage_error(cat("the prompt has ", with_separators(prompt_tokens),
+                         " tokens, the context holds ", with_separators(context),
+                         " with the answer; shorten it or raise --max-model-len"));
 }
 
 Result<Answer> generate(Engine& engine, const Tokenizer& tokenizer, const Request& request,

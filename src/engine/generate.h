@@ -32,7 +32,7 @@ struct Answer {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;     // of the prompt, already in the sequence
   double prompt_ms = 0;          // prefill
-  double predicted_ms = 0;       // decode: from the first token on
+  double predicted_ms = 0;       // from the end of the prefill to the last token
   double first_token_ms = 0;     // from the call to the first token
   std::vector<double> token_ms;  // each decode step
   AttentionCounts counts;
@@ -40,9 +40,12 @@ struct Answer {
 
 struct GenerateHooks {
   std::function<void(int64_t done, int64_t total)> on_prefill;  // after each chunk
-  std::function<void(std::string_view text)> on_text;           // as it becomes certain
-  const std::atomic<bool>* interrupted = nullptr;               // polled at every step
+  std::function<bool(std::string_view text)> on_text;  // as it becomes certain; false: stop
+  const std::atomic<bool>* interrupted = nullptr;      // polled at every step
 };
+
+// kUsage, with both numbers, unless the prompt leaves room for an answer: the same check for all.
+Status check_prompt_length(int64_t prompt_tokens, int64_t context);
 
 // Runs the request on a sequence. Tokens that the sequence already holds and that begin the prompt
 // are not computed again; if it holds others, it starts anew. Errors: kUsage, the prompt does not

@@ -19,6 +19,10 @@ namespace {
 // Rows of logits computed at once: enough for a fast matrix product, small beside the weights.
 constexpr int64_t kLogitRows = 64;
 
+// Beside weights, cache and workspace: tokenizer tables, the kernels' scratch, page tables, and
+// what the allocators round up.
+constexpr int64_t kReserveBytes = int64_t{48} << 20;
+
 // Streaming pages a sequence holds at most: the sink, and the window before a chunk with the chunk
 // itself (one page more at either end, where they begin and end inside a page).
 int64_t streaming_pages(const AttentionConfig& attention, int64_t chunk, int64_t all_pages) {
@@ -92,6 +96,7 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context) {
   plan.retrieval_kv_bytes = pool_bytes(HeadClass::kRetrieval);
   plan.streaming_kv_bytes = pool_bytes(HeadClass::kStreaming);
   plan.workspace_bytes = Workspace::planned_bytes(inputs.config, plan.workspace);
+  plan.other_bytes = kReserveBytes + inputs.largest_tensor_bytes;
   return plan;
 }
 
@@ -110,14 +115,22 @@ int64_t available_memory() {
   const int64_t page = ::sysconf(_SC_PAGESIZE);
   int64_t available = page * ::sysconf(_SC_PHYS_PAGES);
   if (const auto kib = number_in("/proc/meminfo", "MemAvailable:")) available = *kib * 1024;
-  const auto group_limit = number_in("/sys/fs/cgroup/memory.max", "");
-  const auto group_used = number_in("/sys/fs/cgroup/memory.current", "");
-  if (group_limit && group_used) available = std::min(available, *group_limit - *group_used);
-  struct rlimit space {};
-  if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
-    const int64_t used = page * number_in("/proc/self/statm", "").value_or(0);
-    available = std::min(available, static_cast<int64_t>(space.rlim_cur) - used);
+  const std::string group = "/sys/fs/cgroup/memory.";
+  const auto group_limit = number_in(group + "max", "");
+  const auto group_used = number_in(group + "current", "");
+  if (group_limit && group_used) {
+    // Cached file pages count as used, but give way.
+    const int64_t cached = number_in(group + "stat", "\nfile ").value_or(0);
+    available = std::min(available, *group_limit - *group_used + cached);
   }
+  const auto cut = [&](auto resource, const std::string& used_key) {
+    struct rlimit limit {};
+    if (::getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+    const int64_t used = 1024 * number_in("/proc/self/status", used_key).value_or(0);
+    available = std::min(available, static_cast<int64_t>(limit.rlim_cur) - used);
+  };
+  cut(RLIMIT_AS, "VmSize:");
+  cut(RLIMIT_DATA, "VmData:");
   return std::max<int64_t>(available, 0);
 }
 

@@ -19,6 +19,7 @@ struct MemoryInputs {
   KvFormat kv_format = KvFormat::kBF16;
   int64_t chunk = 512;
   int64_t weight_bytes = 0;
+  int64_t largest_tensor_bytes = 0;  // in the file: the loader holds one at a time
 };
 
 struct MemoryPlan {
@@ -27,11 +28,12 @@ struct MemoryPlan {
   int64_t retrieval_kv_bytes = 0;  // key statistics included
   int64_t streaming_kv_bytes = 0;
   int64_t workspace_bytes = 0;
+  int64_t other_bytes = 0;  // the loader's buffer, tokenizer, tables, a reserve
   KvCacheConfig kv;
   WorkspaceLimits workspace;
 
   int64_t kv_bytes() const { return retrieval_kv_bytes + streaming_kv_bytes; }
-  int64_t total_bytes() const { return weight_bytes + kv_bytes() + workspace_bytes; }
+  int64_t total_bytes() const { return weight_bytes + kv_bytes() + workspace_bytes + other_bytes; }
 };
 
 MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context);
@@ -41,7 +43,7 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context);
 int64_t largest_context(const MemoryInputs& inputs, int64_t limit, int64_t available_bytes);
 
 // What this process may still allocate: the machine's available memory, cut by the limits of its
-// control group and of its address space.
+// control group, its address space and its data segment.
 int64_t available_memory();
 
 }  // namespace lserve

@@ -55,21 +55,20 @@ Result<Perplexity> measure_perplexity(Engine& engine, std::span<const int32_t> t
   Sequence sequence = engine.new_sequence();
   const int64_t prefilled = n - decode_tokens;
 
-  for (int64_t begin = 0; begin < prefilled; begin += engine.chunk()) {
-    const int64_t count = std::min(engine.chunk(), prefilled - begin);
-    const auto part = [&](int64_t from, int64_t length) {
-      return tokens.subspan(static_cast<size_t>(from), static_cast<size_t>(length));
-    };
-    RETURN_IF_ERROR(engine.prefill(sequence, part(begin, count)));
-    // Row i predicts token i + 1; the text's last token has no target, and the first decode target
-    // belongs to the decode part.
-    const int64_t targets = std::min(count, prefilled - 1 - begin);
+  const auto after_chunk = [&](int64_t first, int64_t count) -> Status {
+    // Row i predicts token i + 1; the last row's target belongs to the decode part, or is none.
+    const int64_t targets = std::min(count, prefilled - 1 - first);
     if (targets > 0) {
-      ASSIGN_OR_RETURN(const double nll, rows_nll(engine, 0, part(begin + 1, targets)));
+      ASSIGN_OR_RETURN(const double nll, rows_nll(engine, 0,
+                                                  tokens.subspan(static_cast<size_t>(first + 1),
+                                                                 static_cast<size_t>(targets))));
       result.nll += nll;
     }
-    if (progress) progress(begin + count);
-  }
+    if (progress) progress(first + count);
+    return {};
+  };
+  RETURN_IF_ERROR(engine.prefill_chunks(sequence, tokens.subspan(0, static_cast<size_t>(prefilled)),
+                                        after_chunk));
   for (int64_t i = prefilled; i < n; ++i) {
     const std::span<const int32_t> target = tokens.subspan(static_cast<size_t>(i), 1);
     ASSIGN_OR_RETURN(const double nll, rows_nll(engine, engine.last_step_tokens() - 1, target));

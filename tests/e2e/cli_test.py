@@ -72,6 +72,10 @@ class Outputs(unittest.TestCase):
         for name in ("prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms",
                      "predicted_per_second"):
             self.assertGreater(timings[name], 0, name)
+        for phase in ("prompt", "predicted"):
+            self.assertAlmostEqual(timings[f"{phase}_per_second"],
+                                   timings[f"{phase}_n"] * 1000 / timings[f"{phase}_ms"], places=3)
+        self.assertEqual(timings["predicted_n"], usage["completion_tokens"])
         self.assertEqual(out["sparsity"]["streaming_heads"], 0)
         for phase in ("prefill", "decode"):
             self.assertEqual(out["sparsity"][phase]["pages_read"],
@@ -192,6 +196,10 @@ class BadInput(unittest.TestCase):
         self.expect(2, lserve("run", MODEL, "x", "--attention", "lserve"), "--streaming-heads")
         self.expect(2, lserve("run", MODEL, "-f", self.dir / "none.txt"), "none.txt")
         self.expect(2, lserve("run", MODEL, "x", "-c", "200000"), "200,000", "131,072")
+        self.expect(2, lserve("run", MODEL, ""), "empty")
+        self.expect(2, lserve("run", MODEL, stdin=""), "empty")
+        self.expect(2, lserve("bench", "latency", MODEL, "--prompt-tokens", "200", "-c", "100"),
+                    "100", "232")
 
     def test_prompt_longer_than_the_context(self):
         self.expect(2, lserve("run", MODEL, "x" * 500, "-c", "256"), "501", "256")
@@ -206,7 +214,8 @@ class BadInput(unittest.TestCase):
             "empty.gguf": (b"", "empty.gguf"),
             "text.gguf": (b"hello world, this is no model" * 10, "text.gguf"),
             "future.gguf": (header[:4] + b"\x63\0\0\0" + header[8:], "version"),
-            "arch.gguf": (header.replace(b"llama", b"mamba"), "mamba"),
+            "arch.gguf": (header[:4096].replace(b"llama", b"mamba") + MODEL.read_bytes()[4096:],
+                          "mamba"),
         }
         for name, (data, word) in cases.items():
             path = self.dir / name if data is None else self.write(name, data)
@@ -240,6 +249,32 @@ class BadInput(unittest.TestCase):
         path = self.write("p.tsv", b"0.5\t0.5\n" * 3)
         self.expect(3, lserve("run", MODEL, "x", "--streaming-heads", path), "3 layers x 2", "8 x 4")
 
+    def test_a_fifo_is_no_model(self):
+        path = self.dir / "fifo.gguf"
+        os.mkfifo(path)
+        self.expect(3, lserve("run", path, "x", timeout=5), "not a regular file")
+
+    def test_every_memory_limit_ends_well(self):
+        for megabytes in (12, 20, 40, 60, 80, 100, 120, 140, 160):
+            def limit(size=megabytes << 20):
+                resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+            done = lserve("run", MODEL, QUESTION, "-n", "8", "-c", "1k", "-t", "1",
+                          preexec_fn=limit)
+            # Below some size the system cannot even load the program (127).
+            self.assertIn(done.returncode, (0, 4, 127), f"{megabytes} MiB: {done.stderr}")
+
+    def test_the_context_that_is_suggested_fits(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
+
+        done = lserve("run", MODEL, "x", "-c", "128k", "-t", "1", preexec_fn=limit)
+        self.assertEqual(done.returncode, 4)
+        suggested = done.stderr.split("--max-model-len ")[1].split()[0]
+        done = lserve("run", MODEL, QUESTION, "-n", "8", "--stop", "\n", "-c", suggested, "-t", "1",
+                      preexec_fn=limit)
+        self.assertEqual((done.returncode, done.stdout), (0, " 40213\n"), done.stderr)
+
     def test_not_enough_memory(self):
         def limit():
             resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20))
@@ -261,6 +296,11 @@ class BadInput(unittest.TestCase):
         with open("/dev/full", "w", encoding="utf-8") as full:
             done = subprocess.run([LSERVE, "tokenize", str(MODEL), "-p", "x"], stdout=full,
                                   stderr=subprocess.PIPE, text=True, check=False)
+        self.expect(1, done, "standard output")
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([LSERVE, "run", str(MODEL), "x", "--ignore-eos"], stdout=full,
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                  check=False, timeout=20)
         self.expect(1, done, "standard output")
 
     def test_ctrl_c_stops_the_answer(self):

@@ -1,4 +1,5 @@
-// Properties of the whole forward pass that must hold to the bit (reliability: P1, P2, P10, P11).
+// Properties of the whole forward pass that must hold to the bit (reliability: P1, P2, P10, P11,
+// P14).
 #include <cstring>
 
 #include "support/engine_harness.h"
@@ -84,6 +85,29 @@ TEST(Properties, P10ReuseOfOneStepIsAFreshSelectionEveryStep) {
   EXPECT_EQ(harness.engine->counts().refreshes, kDecodeSteps * 8 * 4);
   config.attention.reuse_interval = 64;
   EXPECT_FALSE(same_bits(fresh, logits_with(config)));
+}
+
+TEST(Properties, P14WhatPagesHoldBeforeIsNeverRead) {
+  for (const KvFormat format : {KvFormat::kBF16, KvFormat::kInt8}) {
+    EngineConfig config = config_for(AttentionMode::kLServe);
+    config.attention.token_budget = 384;
+    config.kv_format = format;
+    const std::vector<float> clean = logits_with(config);
+    OPEN_HARNESS(harness, config);
+    for (int64_t layer = 0; layer < harness.engine->config().num_layers; ++layer) {
+      for (const PagedKvView& view : harness.engine->cache().views(layer)) {
+        const auto pages = static_cast<size_t>(view.num_pages);
+        // 0xFF bytes are NaN in every format, in the statistics and in the scales.
+        std::memset(view.tiles, 0xFF, pages * static_cast<size_t>(view.page_bytes()));
+        if (view.key_stats == nullptr) continue;
+        std::memset(view.key_stats, 0xFF,
+                    pages * static_cast<size_t>(view.num_heads * view.stats_elements()) * 2);
+      }
+    }
+    Sequence sequence = harness.engine->new_sequence();
+    EXPECT_TRUE(same_bits(logits_of(*harness.engine, sequence, text_tokens(harness, 1500)), clean))
+        << kv_format_name(format);
+  }
 }
 
 TEST(Properties, P11OtherPagesGiveTheSameBits) {

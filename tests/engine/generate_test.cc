@@ -87,7 +87,10 @@ TEST(Generate, AnInterruptEndsTheAnswerAndThePagesReturn) {
   GenerateHooks hooks;
   hooks.interrupted = &interrupted;
   int pieces = 0;
-  hooks.on_text = [&](std::string_view) { interrupted = ++pieces >= 3; };
+  hooks.on_text = [&](std::string_view) {
+    interrupted = ++pieces >= 3;
+    return true;
+  };
   Request request = request_for(harness, "It was a dark and");
   request.max_tokens = -1;
   request.ignore_eos = true;
