@@ -19,6 +19,19 @@ int64_t mtime_ns(const struct stat& info) {
   return int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
 }
 
+// Opens for reading. A FIFO does not wait for its writer (the flag means nothing to a regular
+// file), and the three standard streams are left alone even where one was closed: what the program
+// reads from or prints to those must never be the file. Returns -1 and errno on failure.
+int open_at_once(const char* path) {
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0 || fd > STDERR_FILENO) return fd;
+  const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  const int why = errno;
+  ::close(fd);
+  errno = why;
+  return moved;
+}
+
 // Reads `fd` to its end.
 Result<std::string> drain(int fd, const std::string& name, uint64_t max_bytes, ErrorKind kind) {
   std::string text;
@@ -42,7 +55,7 @@ Result<std::string> drain(int fd, const std::string& name, uint64_t max_bytes, E
 Result<File> File::open(const std::string& path) {
   File file;
   file.path_ = path;
-  file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  file.fd_ = open_at_once(path.c_str());
   if (file.fd_ < 0) return model_error(cat(path, ": ", std::strerror(errno)));
   struct stat info {};
   if (::fstat(file.fd_, &info) != 0) return model_error(cat(path, ": ", std::strerror(errno)));

@@ -37,11 +37,24 @@ struct Preamble {
   uint64_t num_metadata = 0;
 };
 
-Status wrong_magic(const ByteCursor& cursor, std::array<char, 4> magic) {
+// By its first bytes: the length of a JSON text, and the brace that opens it.
+bool is_like_safetensors(std::array<char, 4> magic, ByteCursor& cursor) {
+  const Result<uint32_t> upper_length = cursor.read<uint32_t>("header length");
+  if (!upper_length.ok() || *upper_length != 0) return false;
+  const Result<char> brace = cursor.read<char>("header");
+  return brace.ok() && *brace == '{' && std::bit_cast<uint32_t>(magic) <= kMaxHeaderBytes;
+}
+
+Status wrong_magic(ByteCursor& cursor, std::array<char, 4> magic) {
   const std::string_view text(magic.data(), magic.size());
   if (text == "FUGG") return cursor.error("magic", "byte-swapped (big-endian) GGUF is not read");
   if (text == "lmgg" || text == "fmgg" || text == "tjgg") {
     return cursor.error("magic", "a GGML file older than GGUF; convert the model again");
+  }
+  if (is_like_safetensors(magic, cursor)) {
+    return cursor.error("magic",
+                        "this looks like safetensors, not GGUF: give the directory that holds it "
+                        "and config.json, not the file");
   }
   return cursor.error("magic", cat(quoted(text),
                                    " is not \"GGUF\": no GGUF file (for safetensors, name the "

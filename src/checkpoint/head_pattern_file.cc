@@ -17,6 +17,9 @@ namespace {
 constexpr const char* kGateFile = "full_attention_heads.tsv";
 constexpr uint64_t kMaxGateBytes = 16 << 20;
 constexpr uint64_t kMaxConfigBytes = 4 << 20;  // a model's config.json may stand beside it
+// Those of --sink-tokens and --local-tokens: a number of the file is not to be blamed on a flag.
+constexpr Range<int64_t> kSinkRange = {0, 1 << 24};
+constexpr Range<int64_t> kLocalRange = {1, 1 << 24};
 constexpr std::string_view kSeparators = " \t";
 
 // Names file and line. Made for errors only: a hostile file has millions of lines.
@@ -64,8 +67,8 @@ Status read_window(const std::string& path, HeadPatternFile& pattern) {
   if (!file_exists(path)) return {};
   ASSIGN_OR_RETURN(const Json config, read_json_object(path, kMaxConfigBytes));
   const JsonFields fields(config, path);
-  ASSIGN_OR_RETURN(pattern.sink_tokens, fields.find_int("sink_size", {0, INT32_MAX}));
-  ASSIGN_OR_RETURN(pattern.local_tokens, fields.find_int("recent_size", {0, INT32_MAX}));
+  ASSIGN_OR_RETURN(pattern.sink_tokens, fields.find_int("sink_size", kSinkRange));
+  ASSIGN_OR_RETURN(pattern.local_tokens, fields.find_int("recent_size", kLocalRange));
   return {};
 }
 

@@ -19,6 +19,7 @@ namespace {
 
 constexpr uint64_t kMaxConfigBytes = 4 << 20;
 constexpr JsonLimits kJsonLimits = {.max_depth = 32, .max_elements = 100'000};
+constexpr Range<int64_t> kTopKRange = {0, 1'000'000'000};  // of --top-k: see parse_generation
 constexpr Range<int64_t> kTokenRange = {0, INT32_MAX};
 
 const std::array<std::string, 3> kArchitectures = {"LlamaForCausalLM", "MistralForCausalLM",
@@ -104,17 +105,26 @@ Status parse_shape(const JsonFields& fields, ModelConfig& config) {
   return {};
 }
 
+// Checks the ids here, where it is known which of the two files they came from.
 Status parse_eos(const JsonFields& fields, ModelConfig& config) {
   ASSIGN_OR_RETURN(const auto ids, fields.find_ints("eos_token_id", kTokenRange));
-  for (const int64_t id : ids) add_eos_token(config, static_cast<int32_t>(id));
+  for (const int64_t id : ids) {
+    if (id >= config.vocab_size) {
+      return fields.error("eos_token_id",
+                          cat(id, " is outside of the vocabulary of ", config.vocab_size));
+    }
+    add_eos_token(config, static_cast<int32_t>(id));
+  }
   return {};
 }
 
+// The ranges are those of the flags, so that no flag is blamed for what the file says.
 Status parse_generation(const JsonFields& fields, ModelConfig& config) {
   GenerationDefaults& defaults = config.generation;
   ASSIGN_OR_RETURN(defaults.temperature, fields.find_double("temperature", {0.0, 100.0}));
   ASSIGN_OR_RETURN(defaults.top_p, fields.find_double("top_p", {0.0, 1.0}));
-  ASSIGN_OR_RETURN(defaults.top_k, fields.find_int("top_k", {0, INT32_MAX}));
+  if (defaults.top_p == 0.0) return fields.error("top_p", "0 is out of range (above 0, to 1)");
+  ASSIGN_OR_RETURN(defaults.top_k, fields.find_int("top_k", kTopKRange));
   // An explicit "do_sample": false means the most likely token, whatever else stands there.
   ASSIGN_OR_RETURN(const bool sample, fields.find_bool("do_sample"));
   if (fields.find("do_sample") != nullptr && !sample) defaults.temperature = 0.0;

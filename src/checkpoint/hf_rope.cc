@@ -1,4 +1,6 @@
-// Where both forms are present the new one wins, as in the reference implementation.
+// Where both forms are present, rope_scaling wins, as in the reference implementation; but where
+// the two would turn positions differently in ways that no writer can have meant, neither is
+// believed.
 #include "checkpoint/hf_rope.h"
 
 #include <algorithm>
@@ -10,6 +12,8 @@ namespace lserve {
 
 namespace {
 
+constexpr const char* kOldKey = "rope_scaling";
+constexpr const char* kNewKey = "rope_parameters";
 constexpr Range<double> kBlendRange = {1e-3, 1e4};  // llama3's wavelength factors
 
 Status check_whole_rotation(const JsonFields& fields) {
@@ -18,12 +22,15 @@ Status check_whole_rotation(const JsonFields& fields) {
   return fields.error("partial_rotary_factor", cat(*part, " is not supported (supported: 1)"));
 }
 
-// "type" is the old name of "rope_type".
-Result<RopeType> parse_type(const JsonFields& rope, bool is_new_form) {
+// Empty if there is none. "type" is the old name of "rope_type".
+Result<std::string> find_type(const JsonFields& rope) {
   ASSIGN_OR_RETURN(std::string name, rope.find_string("rope_type"));
-  if (name.empty()) {
-    ASSIGN_OR_RETURN(name, rope.find_string("type"));
-  }
+  if (!name.empty()) return name;
+  return rope.find_string("type");
+}
+
+Result<RopeType> parse_type(const JsonFields& rope, bool is_new_form) {
+  ASSIGN_OR_RETURN(const std::string name, find_type(rope));
   if (name.empty() && !is_new_form) return rope.error("rope_type", "is missing");
   if (name.empty() || name == "default") return RopeType::kDefault;
   if (name == "linear") return RopeType::kLinear;
@@ -48,6 +55,34 @@ Status parse_scaling(const JsonFields& fields, RopeConfig& rope) {
       cat(rope.low_freq_factor, " must be below high_freq_factor ", rope.high_freq_factor));
 }
 
+// The object `key` of the config, or null.
+Result<const Json*> find_rope(const JsonFields& config, const char* key) {
+  const Json* object = config.find(key);
+  if (object == nullptr) return object;
+  if (!object->is_object()) return config.error(key, "is no JSON object");
+  if (std::ranges::any_of(object->as_object(),
+                          [](const auto& member) { return member.second.is_object(); })) {
+    return config.error(key, "a rope of its own for each type of layer is not supported");
+  }
+  return object;
+}
+
+// `theta` is what goes with rope_scaling.
+Status check_agreement(const JsonFields& config, const JsonFields& scaling,
+                       const JsonFields& parameters, double theta) {
+  ASSIGN_OR_RETURN(const std::string type, find_type(scaling));
+  ASSIGN_OR_RETURN(const std::string other, find_type(parameters));
+  const auto is_plain = [](const std::string& name) { return name.empty() || name == "default"; };
+  if (!is_plain(type) && !is_plain(other) && type != other) {
+    return config.error(kOldKey, cat("is of type ", quoted(type), ", but ", kNewKey, " of type ",
+                                     quoted(other), "; remove one of the two"));
+  }
+  ASSIGN_OR_RETURN(const auto other_theta, parameters.find_double("rope_theta", kThetaRange));
+  if (other_theta.value_or(theta) == theta) return {};
+  return config.error(kOldKey, cat("goes with rope_theta ", theta, ", but ", kNewKey,
+                                   " has rope_theta ", *other_theta, "; remove one of the two"));
+}
+
 }  // namespace
 
 Result<RopeConfig> parse_hf_rope(const JsonFields& config) {
@@ -56,20 +91,23 @@ Result<RopeConfig> parse_hf_rope(const JsonFields& config) {
   ASSIGN_OR_RETURN(const auto old_theta, config.find_double("rope_theta", kThetaRange));
   rope.theta = old_theta.value_or(rope.theta);
 
-  const bool is_new_form = config.find("rope_parameters") != nullptr;
-  const char* key = is_new_form ? "rope_parameters" : "rope_scaling";
-  const Json* object = config.find(key);
+  ASSIGN_OR_RETURN(const Json* scaling, find_rope(config, kOldKey));
+  ASSIGN_OR_RETURN(const Json* const parameters, find_rope(config, kNewKey));
+  const bool is_empty = scaling != nullptr && scaling->as_object().empty();
+  if (is_empty && parameters != nullptr) scaling = nullptr;  // as if it were null
+  const Json* const object = scaling != nullptr ? scaling : parameters;
   if (object == nullptr) return rope;
-  if (!object->is_object()) return config.error(key, "is no JSON object");
-  if (std::ranges::any_of(object->as_object(),
-                          [](const auto& member) { return member.second.is_object(); })) {
-    return config.error(key, "a rope of its own for each type of layer is not supported");
-  }
-  const JsonFields fields(*object, cat(config.where(), ": ", key));
+  const JsonFields fields(*object,
+                          cat(config.where(), ": ", scaling != nullptr ? kOldKey : kNewKey));
   RETURN_IF_ERROR(check_whole_rotation(fields));
   ASSIGN_OR_RETURN(const auto theta, fields.find_double("rope_theta", kThetaRange));
   rope.theta = theta.value_or(rope.theta);
-  ASSIGN_OR_RETURN(rope.type, parse_type(fields, is_new_form));
+  if (scaling != nullptr && parameters != nullptr) {
+    const JsonFields others(*parameters, cat(config.where(), ": ", kNewKey));
+    RETURN_IF_ERROR(check_whole_rotation(others));
+    RETURN_IF_ERROR(check_agreement(config, fields, others, rope.theta));
+  }
+  ASSIGN_OR_RETURN(rope.type, parse_type(fields, scaling == nullptr));
   RETURN_IF_ERROR(parse_scaling(fields, rope));
   return rope;
 }

@@ -7,8 +7,9 @@
 // a few ranges of page_idx, in ascending order. Blocks outside the ranges cost nothing. Inside
 // them, key i is visible from position p if  i <= p  and (i < sink_tokens  or  p - i <
 // local_tokens); dense heads have local_tokens = kUnlimited. Only blocks at the boundary need the
-// mask. A row's result does not depend, bit for bit, on the other rows of its query block: keys
-// that it does not see change nothing, and every row goes through its pages in ascending order.
+// mask. A row's result does not depend, bit for bit (up to the sign of a zero), on the other rows
+// of its query block: keys that it does not see change nothing, and every row goes through its
+// pages in ascending order.
 // (paper section 3.2)
 #pragma once
 

@@ -45,7 +45,7 @@ void check_config(const KvCacheConfig& config) {
 }
 
 // An id must fit an int32, and the bytes of the pool an int64: how many pages there are comes from
-// a user's --kv-cache-memory.
+// a user's --max-model-len.
 Status check_size(const KvCacheConfig& config, HeadClass c) {
   const int64_t pages = config.num_pages[index_of(c)];
   const auto bytes =
@@ -53,7 +53,7 @@ Status check_size(const KvCacheConfig& config, HeadClass c) {
   constexpr int64_t kMaxPages = std::numeric_limits<int32_t>::max();
   if (pages <= kMaxPages && bytes && *bytes <= uint64_t{1} << 62) return {};
   return memory_error(cat("KV cache: ", pages, " ", class_name(c), " pages are too many (at most ",
-                          kMaxPages, "); lower --kv-cache-memory"));
+                          kMaxPages, "); lower --max-model-len"));
 }
 
 // Leaves the buffer empty where there is nothing to keep.
@@ -61,10 +61,9 @@ Status allocate_pool(Backend& backend, int64_t bytes, const char* what, Buffer* 
   if (bytes == 0) return {};
   Result<Buffer> result = backend.allocate(static_cast<size_t>(bytes));
   if (!result.ok()) {
-    return memory_error(
-        cat("KV cache: no room for ", what, " of one layer (",
-            human_bytes(static_cast<uint64_t>(bytes)),
-            "); lower --kv-cache-memory or --max-model-len: ", result.status().message()));
+    return memory_error(cat("KV cache: no room for ", what, " of one layer (",
+                            human_bytes(static_cast<uint64_t>(bytes)),
+                            "); lower --max-model-len: ", result.status().message()));
   }
   *buffer = std::move(result).value();
   return {};

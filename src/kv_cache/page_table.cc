@@ -26,7 +26,7 @@ Status PageTable::extend_to(int64_t num_pages) {
   if (missing > pool_->num_free()) {
     return memory_error(cat("KV cache is full: ", missing, " pages of ", kPageSize,
                             " tokens needed, ", pool_->num_free(), " of ", pool_->num_pages(),
-                            " free; raise --kv-cache-memory or use a shorter context"));
+                            " free; raise --max-model-len or use a shorter context"));
   }
   for (int64_t i = 0; i < missing; ++i) {
     const std::optional<int32_t> page_id = pool_->allocate();

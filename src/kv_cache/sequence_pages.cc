@@ -35,7 +35,7 @@ Status SequencePages::extend(int64_t num_tokens) {
     return memory_error(cat("KV cache is full: ", num_tokens, " tokens after ", kv_len_, " need ",
                             missing, c == HeadClass::kRetrieval ? " retrieval" : " streaming",
                             " pages, ", pool.num_free(), " of ", pool.num_pages(),
-                            " are free; raise --kv-cache-memory or use a shorter context"));
+                            " are free; raise --max-model-len or use a shorter context"));
   }
   for (const HeadClass c : kClasses) {
     if (used_[index_of(c)]) CHECK(tables_[index_of(c)].extend_to(num_pages).ok());

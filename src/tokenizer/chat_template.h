@@ -35,8 +35,8 @@ class ChatTemplate {
   virtual ~ChatTemplate() = default;
 
   // Thread-safe. Every byte that came from a message's role or content is in a piece marked so,
-  // wherever the template moved it. Errors (kRuntime): raise_exception, a limit, an undefined
-  // operation.
+  // wherever the template moved it. Errors: kModel, an operation that is not supported; kRuntime,
+  // raise_exception, a limit, an undefined value.
   // ENSURES: no piece is empty; neighbours differ in from_message; at most
   // limits.max_output_bytes in all.
   virtual Result<std::vector<PromptPiece>> render(std::span<const ChatMessage> messages,

@@ -48,7 +48,7 @@ class Evaluator {
   template <typename T>
   static Result<T> located(Result<T> result, int line) {
     if (result.ok()) return result;
-    return error_at(line, result.status().message());
+    return template_error(result.status().kind(), line, result.status().message());
   }
 
   Status count_steps(int64_t steps, int line) {
@@ -166,7 +166,9 @@ class Evaluator {
     ASSIGN_OR_RETURN(const Value source, evaluate(*statement.expression));
     if (source.is_undefined()) return run_in_scope(statement.otherwise, {});
     if (!source.is_list()) {
-      return error_at(statement.line, cat("for over a ", source.type_name(), " is not supported"));
+      return located(Result<Value>(unsupported(cat("for over a ", source.type_name()))),
+                     statement.line)
+          .status();
     }
     const auto& items = source.list().items;
     const auto length = static_cast<int64_t>(items.size());

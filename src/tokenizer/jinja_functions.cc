@@ -82,11 +82,11 @@ Result<Value> get_length(const Value& value) {
   if (value.is_text()) return Value(count_characters(value.text().bytes()));
   if (value.is_list()) return Value(static_cast<int64_t>(value.list().items.size()));
   if (value.is_dict()) return Value(static_cast<int64_t>(value.dict().members.size()));
-  return runtime_error(cat("a ", value.type_name(), " has no length"));
+  return unsupported(cat("the length of ", value.type_name()));
 }
 
 Status too_many(std::string_view name, size_t most) {
-  return runtime_error(cat(name, " with more than ", most, " arguments is not supported"));
+  return unsupported(cat(name, " with more than ", most, " arguments"));
 }
 
 }  // namespace
@@ -131,7 +131,7 @@ bool apply_test(std::string_view name, const Value& value) {
 }
 
 Result<Value> call_function(std::string_view name, std::span<const Value> arguments) {
-  if (arguments.size() != 1) return runtime_error(cat(name, " wants one argument"));
+  if (arguments.size() != 1) return unsupported(cat(name, " with other than one argument"));
   ASSIGN_OR_RETURN(const Text text, to_text(arguments[0]));
   return runtime_error(text.bytes());
 }
@@ -140,8 +140,7 @@ Result<Value> call_method(std::string_view name, const Value& object,
                           std::span<const Value> arguments) {
   if (object.is_undefined()) return runtime_error(object.why_undefined());
   if (!object.is_text()) {
-    return runtime_error(
-        cat("the method ", name, " of a ", object.type_name(), " is not supported"));
+    return unsupported(cat("the method ", name, " of a ", object.type_name()));
   }
   if (!arguments.empty()) return too_many(name, 0);
   if (name == "upper" || name == "lower") {

@@ -20,7 +20,7 @@ bool contains_bytes(std::string_view text, std::string_view part) {
 Result<bool> contains(const Value& container, const Value& element) {
   if (container.is_text()) {
     if (!element.is_text()) {
-      return runtime_error(cat("\"in\" of a string wants a string, not ", element.type_name()));
+      return unsupported(cat("\"in\" of a string with ", element.type_name()));
     }
     return contains_bytes(container.text().bytes(), element.text().bytes());
   }
@@ -36,14 +36,14 @@ Result<bool> contains(const Value& container, const Value& element) {
                        [&](const auto& member) { return member.first == element.text().bytes(); });
   }
   if (container.is_undefined()) return false;
-  return runtime_error(cat("\"in\" does not work on ", container.type_name()));
+  return unsupported(cat("\"in\" of ", container.type_name()));
 }
 
 Status wrong_types(std::string_view op, const Value& left, const Value& right) {
   for (const Value* value : {&left, &right}) {
     if (value->is_undefined()) return runtime_error(value->why_undefined());
   }
-  return runtime_error(cat(op, " does not work on ", left.type_name(), " and ", right.type_name()));
+  return unsupported(cat(op, " of ", left.type_name(), " and ", right.type_name()));
 }
 
 // Python's // and %: rounded towards minus infinity.
@@ -74,7 +74,7 @@ Result<int64_t> slice_bound(const Value& bound, int64_t size, int64_t fallback) 
   if (bound.is_none()) return fallback;
   if (bound.is_undefined()) return runtime_error(bound.why_undefined());
   if (!bound.is_number()) {
-    return runtime_error(cat("a slice wants whole numbers, not ", bound.type_name()));
+    return unsupported(cat("a slice bounded by ", bound.type_name()));
   }
   const int64_t value = bound.number();
   return std::clamp<int64_t>(value < 0 ? value + size : value, 0, size);
@@ -85,6 +85,8 @@ Value undefined_member(const Value& object, std::string_view name) {
 }
 
 }  // namespace
+
+Status unsupported(std::string_view what) { return model_error(cat(what, " is not supported")); }
 
 int64_t count_characters(std::string_view text) {
   int64_t count = 0;
@@ -100,7 +102,7 @@ Result<Text> to_text(const Value& value) {
   if (value.is_none()) return Text("None", false);
   if (value.is_bool()) return Text(value.number() != 0 ? "True" : "False", false);
   if (value.is_integer()) return Text(std::to_string(value.number()), false);
-  return runtime_error(cat("printing a ", value.type_name(), " is not supported"));
+  return unsupported(cat("printing a ", value.type_name()));
 }
 
 bool equal(const Value& left, const Value& right) {
@@ -168,20 +170,20 @@ Result<Value> arithmetic(std::string_view op, const Value& left, const Value& ri
 Result<Value> negate(const Value& value) {
   if (value.is_number() && value.number() != INT64_MIN) return Value(-value.number());
   if (value.is_undefined()) return runtime_error(value.why_undefined());
-  return runtime_error(cat("- does not work on this ", value.type_name()));
+  if (value.is_number()) return runtime_error(cat("-(", value.number(), ") has no result"));
+  return unsupported(cat("- of ", value.type_name()));
 }
 
 Result<Value> get_member(const Value& object, std::string_view name) {
   if (object.is_undefined()) return runtime_error(object.why_undefined());
   if (object.is_text() || object.is_list()) {
-    return runtime_error(
-        cat("the member ", quoted(name), " of a ", object.type_name(), " is not supported"));
+    return unsupported(cat("the member ", quoted(name), " of a ", object.type_name()));
   }
   if (!object.is_dict()) return undefined_member(object, name);
   for (const auto& [key, value] : object.dict().members) {
     if (key == name) return value;
   }
-  if (object.dict().is_loop) return runtime_error(cat("loop.", name, " is not supported"));
+  if (object.dict().is_loop) return unsupported(cat("loop.", name));
   return undefined_member(object, name);
 }
 
@@ -205,7 +207,7 @@ Result<Value> get_index(const Value& object, const Value& index) {
 Result<Value> get_slice(const Value& object, const Value& begin, const Value& end) {
   if (object.is_undefined()) return runtime_error(object.why_undefined());
   if (!object.is_list() && !object.is_text()) {
-    return runtime_error(cat("a ", object.type_name(), " has no slices"));
+    return unsupported(cat("a slice of ", object.type_name()));
   }
   const int64_t size = object.is_list() ? static_cast<int64_t>(object.list().items.size())
                                         : count_characters(object.text().bytes());

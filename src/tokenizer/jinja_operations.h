@@ -1,5 +1,6 @@
-// Operators of the template language, with Python's meaning. Errors are kRuntime and do not know
-// the line: the evaluator adds it.
+// Operators of the template language, with Python's meaning. Errors do not know the line: the
+// evaluator adds it. They are kModel where the operation is not one of this subset (or of any
+// template language), and kRuntime where its operands have no result.
 #pragma once
 
 #include <string_view>
@@ -9,6 +10,8 @@
 
 namespace lserve::jinja {
 
+// The kModel error "<what> is not supported".
+Status unsupported(std::string_view what);
 // What {{ value }} and ~ print. Errors: lists and dictionaries.
 Result<Text> to_text(const Value& value);
 bool equal(const Value& left, const Value& right);

@@ -1,7 +1,9 @@
 // Files: what is there, what is not, and files that change while they are open.
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -44,6 +46,33 @@ TEST_F(FileTest, MissingFilesAndDirectoriesAreErrors) {
   EXPECT_FALSE(file_exists(path_ + ".no"));
   EXPECT_TRUE(directory_exists(::testing::TempDir()));
   EXPECT_FALSE(directory_exists(path_));
+}
+
+// Without a writer an ordinary open() of a FIFO would wait for ever.
+TEST_F(FileTest, FifosAreRefusedAtOnce) {
+  const std::string fifo = path_ + ".fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const auto file = File::open(fifo);
+  std::remove(fifo.c_str());
+  ASSERT_FALSE(file.ok());
+  EXPECT_EQ(file.status().kind(), ErrorKind::kModel);
+  EXPECT_EQ(file.status().message(), fifo + ": not a regular file");
+}
+
+TEST_F(FileTest, AClosedStandardStreamIsNotReused) {
+  const int saved = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 10);
+  ::close(STDIN_FILENO);
+  auto file = File::open(path_);
+  const bool is_reused = ::fcntl(STDIN_FILENO, F_GETFD) != -1;
+  if (saved >= 0) {
+    ::dup2(saved, STDIN_FILENO);
+    ::close(saved);
+  }
+  EXPECT_FALSE(is_reused);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  std::array<std::byte, 4> bytes{};
+  ASSERT_TRUE(file->read_at(6, bytes).ok());
+  EXPECT_EQ(static_cast<char>(bytes[3]), '9');
 }
 
 TEST_F(FileTest, NoticesThatItShrank) {

@@ -214,7 +214,15 @@ TEST(Checkpoint, WhatIsNoModelIsToldApart) {
   directory.write("config.json", "version https://git-lfs.example/spec/v1\nsize 9\n");
   EXPECT_NE(error_of(directory.path()).find("config.json is a Git-LFS pointer"), std::string::npos);
   const std::string weights = directory.write("w.safetensors", tiny_hf_weights().build());
-  EXPECT_NE(error_of(weights).find("name the directory"), std::string::npos);
+  EXPECT_NE(error_of(weights).find("looks like safetensors, not GGUF: give the directory"),
+            std::string::npos);
+  // Too short to tell, or no JSON behind the length.
+  for (const std::string& bytes :
+       {std::string("\x08\0\0\0", 4), std::string("\x08\0\0\0\0\0\0\0[", 9),
+        std::string("\x08\0\0\0\1\0\0\0{", 9)}) {
+    const std::string error = error_of(directory.write("x.bin", bytes));
+    EXPECT_NE(error.find("name the directory"), std::string::npos) << error;
+  }
 }
 
 TEST(Checkpoint, ChangedFileIsNoticed) {

@@ -72,6 +72,10 @@ TEST(HeadPatternFile, RefusesABadWindow) {
   const std::vector<std::pair<std::string, const char*>> cases = {
       {"[]", "no JSON object"},
       {R"({"sink_size": -1})", "sink_size: -1 is out of range"},
+      {R"({"sink_size": 16777217})", "sink_size: 16777217 is out of range (0 to 16777216)"},
+      {R"({"recent_size": 0})", "recent_size: 0 is out of range (1 to 16777216)"},
+      {R"({"recent_size": -256})", "recent_size: -256 is out of range"},
+      {R"({"recent_size": 16777217})", "recent_size: 16777217 is out of range"},
       {R"({"sink_size": 1.5})", "sink_size: \"1.5\" is no integer"},
       {R"({"recent_size": "256"})", "recent_size"},
       {R"({"recent_size": 1, "recent_size": 2})", "duplicate key"},
@@ -82,9 +86,20 @@ TEST(HeadPatternFile, RefusesABadWindow) {
     directory.write("config.json", text);
     const auto pattern = read_head_pattern(directory.path());
     ASSERT_FALSE(pattern.ok()) << expected;
-    EXPECT_NE(pattern.status().message().find(expected), std::string::npos)
-        << pattern.status().message();
+    EXPECT_EQ(pattern.status().kind(), ErrorKind::kModel);
+    const std::string& message = pattern.status().message();
+    EXPECT_NE(message.find(expected), std::string::npos) << message;
+    EXPECT_TRUE(message.starts_with(directory.path() + "/config.json")) << message;
   }
+}
+
+TEST(HeadPatternFile, TheWindowMayGoToItsLimits) {
+  const TempDirectory directory;
+  directory.write("full_attention_heads.tsv", "1\t0\n");
+  directory.write("config.json", R"({"sink_size": 0, "recent_size": 1})");
+  EXPECT_EQ(read_head_pattern(directory.path())->local_tokens, 1);
+  directory.write("config.json", R"({"sink_size": 16777216, "recent_size": 16777216})");
+  EXPECT_EQ(read_head_pattern(directory.path())->sink_tokens, 16777216);
 }
 
 TEST(HeadPatternFile, MissingFileIsNamed) {

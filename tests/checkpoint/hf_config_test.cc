@@ -98,7 +98,7 @@ const std::vector<ConfigCase>& shape_cases() {
       {kLlama, R"({"bos_token_id": 8})", "bos_token_id 8 is outside"},
       {kLlama, R"({"bos_token_id": null, "eos_token_id": null})", ""},
       {kLlama, R"({"eos_token_id": 7})", ""},
-      {kLlama, R"({"eos_token_id": 8})", "eos_token_id 8 is outside of the vocabulary of 8"},
+      {kLlama, R"({"eos_token_id": 8})", "eos_token_id: 8 is outside of the vocabulary of 8"},
       {kLlama, R"({"eos_token_id": -1})", "eos_token_id: -1"},
       {kLlama, R"({"eos_token_id": [1, "2"]})", "eos_token_id: \"\"2\"\" is no integer"},
   };
@@ -133,6 +133,28 @@ const std::vector<ConfigCase>& rope_cases() {
       {kLlama, R"({"rope_parameters": {"rope_theta": 9}})", ""},
       {kLlama, R"({"rope_parameters": {"rope_type": "longrope"}})", "\"longrope\""},
       {kLlama, R"({"rope_parameters": {"partial_rotary_factor": 0.25}})", "partial_rotary_factor"},
+      {kLlama, R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": null})", ""},
+      {kLlama, R"({"rope_parameters": {"rope_type": "yarn"}, "rope_scaling": {}})",
+       "rope_parameters: rope_type: \"yarn\""},
+      {kLlama, R"({"rope_parameters": null, "rope_scaling": {"type": "yarn"}})", "\"yarn\""},
+      {kLlama, R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling":
+        {"rope_type": "yarn", "factor": 2}})",
+       "rope_scaling: rope_type: \"yarn\" is not supported"},
+      {kLlama, R"({"rope_parameters": {"rope_theta": 50000}, "rope_scaling":
+        {"type": "linear", "factor": 0}})",
+       "rope_scaling: factor: 0 is out of range"},
+      {kLlama, R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": 2})",
+       "rope_scaling: is no JSON object"},
+      {kLlama, R"({"rope_parameters": 2, "rope_scaling": {"type": "linear", "factor": 2}})",
+       "rope_parameters: is no JSON object"},
+      {kLlama, R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"factor": 2}})",
+       "rope_scaling: rope_type: is missing"},
+      {kLlama, R"({"rope_parameters": {"rope_type": "yarn"}, "rope_scaling":
+        {"type": "linear", "factor": 2}})",
+       "rope_scaling: is of type \"linear\", but rope_parameters of type \"yarn\""},
+      {kLlama, R"({"rope_theta": 10000, "rope_parameters": {"rope_theta": 500000},
+        "rope_scaling": {"type": "linear", "factor": 2}})",
+       "rope_scaling: goes with rope_theta 10000, but rope_parameters has rope_theta 500000"},
       {kLlama, R"({"rope_parameters": {"full_attention": {"rope_type": "default"}}})",
        "for each type of layer"},
   };
@@ -183,14 +205,48 @@ TEST(HfConfig, Values) {
   EXPECT_EQ(config->generation.top_k, 50);
 }
 
+// As transformers does: rope_scaling first, with the rope_theta beside it.
+TEST(HfConfig, RopeScalingBeatsRopeParameters) {
+  const auto config = parse(
+      R"({"rope_theta": 500000, "rope_scaling": {"type": "linear", "factor": 4},
+          "rope_parameters": {"rope_type": "linear", "factor": 2, "rope_theta": 500000}})");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->rope.type, RopeType::kLinear);
+  EXPECT_EQ(config->rope.factor, 4.0);
+  EXPECT_EQ(config->rope.theta, 500000.0);
+  const auto plain = parse(
+      R"({"rope_parameters": {"rope_type": "default"},
+          "rope_scaling": {"rope_type": "linear", "factor": 4, "rope_theta": 9}})");
+  ASSERT_TRUE(plain.ok()) << plain.status().message();
+  EXPECT_EQ(plain->rope.type, RopeType::kLinear);
+  EXPECT_EQ(plain->rope.theta, 9.0);
+}
+
 TEST(HfConfig, GenerationDefaults) {
   EXPECT_EQ(parse("{}", kLlama, R"({"do_sample": false})")->generation.temperature, 0.0);
   EXPECT_EQ(parse("{}", kLlama, R"({"temperature": 0.7})")->generation.temperature, 0.7);
   EXPECT_FALSE(parse("{}")->generation.temperature.has_value());
-  EXPECT_FALSE(parse("{}", kLlama, R"({"temperature": -1})").ok());
-  EXPECT_FALSE(parse("{}", kLlama, R"({"top_p": 1.5})").ok());
-  EXPECT_FALSE(parse("{}", kLlama, R"({"top_k": 0.5})").ok());
-  EXPECT_FALSE(parse("{}", kLlama, R"({"eos_token_id": 99})").ok());
+  EXPECT_EQ(parse("{}", kLlama, R"({"top_p": 1, "top_k": 0})")->generation.top_p, 1.0);
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {R"({"temperature": -1})", "temperature: -1 is out of range (0 to 100)"},
+      {R"({"temperature": 100.5})", "temperature: 100.5 is out of range"},
+      {R"({"top_p": 1.5})", "top_p: 1.5 is out of range"},
+      {R"({"top_p": 0})", "top_p: 0 is out of range"},
+      {R"({"top_p": -0.0})", "top_p: 0 is out of range"},
+      {R"({"top_k": 0.5})", "top_k: \"0.5\" is no integer"},
+      {R"({"top_k": -1})", "top_k: -1 is out of range"},
+      {R"({"top_k": 1000000001})", "top_k: 1000000001 is out of range"},
+      {R"({"eos_token_id": 99})", "eos_token_id: 99 is outside of the vocabulary of 8"},
+      {R"({"eos_token_id": [1, 8]})", "eos_token_id: 8 is outside of the vocabulary of 8"},
+  };
+  for (const auto& [generation, expected] : cases) {
+    const auto config = parse("{}", kLlama, generation);
+    ASSERT_FALSE(config.ok()) << generation;
+    EXPECT_EQ(config.status().kind(), ErrorKind::kModel);
+    EXPECT_TRUE(
+        config.status().message().starts_with(std::string("generation_config.json: ") + expected))
+        << config.status().message();
+  }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Decode attention against float64, and the properties that need no tolerance (reliability P1, P3,
-// P11, P13, P14, P17).
+// Decode attention against float64 and against itself (P2), and the properties that need no
+// tolerance (reliability P1, P3, P11, P13, P14, P17).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -49,6 +49,41 @@ TEST_P(DecodeAttentionTest, MatchesFloat64AroundSplits) {
       EXPECT_TRUE(decode_is_right(kv, run, lists, decode(&backend(), &kv, run, lists)));
     }
   }
+}
+
+// P2: a GQA group of 1 is MHA. Four query heads that share a KV head give what they give where each
+// has a copy of it. (Not for int8, whose copies would be quantised anew.)
+TEST_P(DecodeAttentionTest, GqaGroupOfOneEqualsMha) {
+  constexpr int32_t kGroup = 4;
+  for_each_case(test_cases(300), [&](Random& random, int64_t i) {
+    auto shape = random_shape(2, 150, &random);
+    shape.format = i % 2 == 0 ? KvFormat::kF32 : KvFormat::kBF16;
+    PagedKvFixture kv(shape, Values::kNormal, Values::kNormal, &random);
+    auto copied_shape = shape;
+    copied_shape.num_heads = shape.num_heads * kGroup;
+    auto copied = PagedKvFixture::empty(copied_shape, &random);
+    auto run = random_decode(kv, &random);
+    run.group = kGroup;
+    const int64_t rows = int64_t{2} * copied_shape.num_heads;
+    run.q = make(Values::kNormal, rows * shape.head_dim, shape.head_dim, &random);
+    auto single = run;
+    single.group = 1;
+    for (int32_t seq = 0; seq < 2; ++seq) {
+      for (int32_t h = 0; h < shape.num_heads; ++h) {
+        for (int32_t g = 0; g < kGroup; ++g) {
+          const int32_t copy = h * kGroup + kGroup - 1 - g;
+          ASSERT_EQ(decode_row(copied, single, seq, copy, 0), decode_row(kv, run, seq, h, g));
+          for (int32_t t = 0; t < shape.kv_lens[static_cast<size_t>(seq)]; ++t) {
+            copied.set(seq, copy, t, kv.key(seq, h, t), kv.value(seq, h, t));
+          }
+        }
+      }
+    }
+    const auto shared = decode(&backend(), &kv, run, dense_lists(kv));
+    const std::vector<double> expected(shared.begin(), shared.end());
+    const auto out = decode(&backend(), &copied, single, dense_lists(copied));
+    EXPECT_TRUE(all_near(out, expected, 2e-5));
+  });
 }
 
 // P11 and P14: neither where pages lie nor what lies in unused memory shows, bit for bit.

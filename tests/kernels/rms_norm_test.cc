@@ -53,6 +53,32 @@ TEST_P(RmsNormTest, MatchesFloat64) {
   });
 }
 
+// The squares of large inputs are no floats, those of small ones vanish beside epsilon.
+TEST_P(RmsNormTest, HugeAndTinyInputs) {
+  for (const float magnitude : {1e17F, 1e19F, 1e25F, 1e37F, 1e-10F, 1e-20F, 1e-30F, 1e-38F}) {
+    for (const int64_t hidden : {1, 7, 64, 100, 4099}) {
+      Random random(test_seed() + static_cast<uint64_t>(hidden));
+      auto x = make(Values::kNormal, hidden, hidden, &random);
+      for (float& element : x) element *= magnitude;
+      x[0] = magnitude;
+      if (magnitude > 1e30F) x[static_cast<size_t>(hidden) / 2] = -3.4e38F;
+      const auto weight = make(Values::kNormal, hidden, 1, &random);
+      const auto out = run(&backend(), x, weight, 1e-5F, false);
+      EXPECT_TRUE(same_bits(run(&backend(), x, weight, 1e-5F, true), out)) << "in place";
+      double squares = 0;
+      for (const float element : x) squares += std::pow(static_cast<double>(element), 2);
+      const double scale = 1 / std::sqrt(squares / static_cast<double>(hidden) + 1e-5);
+      std::vector<double> expected;
+      std::vector<double> tolerance;
+      for (size_t i = 0; i < x.size(); ++i) {
+        expected.push_back(x[i] * scale * weight[i]);
+        tolerance.push_back(4e-6 * std::abs(expected.back()) + 1e-37);
+      }
+      EXPECT_TRUE(all_near(out, expected, tolerance)) << magnitude << ", " << hidden;
+    }
+  }
+}
+
 // A row does not see the others.
 TEST_P(RmsNormTest, RowsAreIndependent) {
   Random random(test_seed());

@@ -6,22 +6,43 @@
 namespace lserve::cpu {
 namespace {
 
-void rms_norm(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
+// Sum of (unit * x)^2.
+inline float sum_of_squares(const float* x, int64_t n, F32 unit) {
   const int64_t whole = n / kLanes * kLanes;
   F32 squares = zero();
-  for (int64_t i = 0; i < whole; i += kLanes) squares = fma(load(x + i), load(x + i), squares);
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    const F32 scaled = mul(load(x + i), unit);
+    squares = fma(scaled, scaled, squares);
+  }
   if (whole < n) {
-    const F32 rest = load_partial(x + whole, n - whole);
+    const F32 rest = mul(load_partial(x + whole, n - whole), unit);
     squares = fma(rest, rest, squares);
   }
-  const float mean = reduce_add(squares) / static_cast<float>(n);
-  const F32 scale = set1(1.0F / __builtin_sqrtf(mean + epsilon));
+  return reduce_add(squares);
+}
+
+// Where the squares leave the range of a float (from about 1e17 on), x is taken in units of 2^96,
+// in which even 65536 squares of the largest float stay far inside it. What becomes subnormal then
+// is nothing beside the element that made the sum overflow. Small squares need no such care: they
+// vanish beside epsilon.
+void rms_norm(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
+  const int64_t whole = n / kLanes * kLanes;
+  float unit = 1.0F;
+  float squares = sum_of_squares(x, n, set1(unit));
+  if (!(squares <= 0x1.FFFFFEp127F)) {
+    unit = 0x1p-96F;
+    squares = sum_of_squares(x, n, set1(unit));
+  }
+  const float mean = squares / static_cast<float>(n);
+  const F32 scale = set1(1.0F / __builtin_sqrtf(mean + epsilon * unit * unit));
+  // Two factors, because their product may be subnormal.
+  const F32 units = set1(unit);
   for (int64_t i = 0; i < whole; i += kLanes) {
-    store(out + i, mul(mul(load(x + i), scale), load(weight + i)));
+    store(out + i, mul(mul(mul(load(x + i), units), scale), load(weight + i)));
   }
   if (whole < n) {
     const int64_t rest = n - whole;
-    const F32 normed = mul(load_partial(x + whole, rest), scale);
+    const F32 normed = mul(mul(load_partial(x + whole, rest), units), scale);
     store_partial(out + whole, mul(normed, load_partial(weight + whole, rest)), rest);
   }
 }

@@ -1,5 +1,6 @@
-// Trap: a prompt that is a multiple of the page size selects an empty page as its last, and the
-// newest tokens are not forced. (reference.md 1.5, item 2)
+// Trap, at the level of the plan (decode_plan): a prompt that is a multiple of the page size
+// selects an empty page as its last, and the newest tokens are not forced. (reference.md 1.5, item
+// 2)
 
 #include <gtest/gtest.h>
 
@@ -8,7 +9,7 @@
 namespace lserve {
 namespace {
 
-TEST(PromptMultipleOfPage, LastPageIsNeverEmpty) {
+TEST(PromptMultipleOfPagePlan, LastPageIsNeverEmpty) {
   AttentionConfig config;
   config.mode = AttentionMode::kPages;
   config.sink_tokens = 64;

@@ -1,6 +1,6 @@
-// Trap: a reused selection loses the newest tokens when a page fills (reference.md 1.5, 1).
-// Whatever step a selection was made at, every one of the next steps reads all of the newest 64
-// tokens.
+// Trap, at the level of the kernel (gather_spans): a reused selection loses the newest tokens when
+// a page fills (reference.md 1.5, item 1). Whatever step a selection was made at, every one of the
+// next steps reads all of the newest 64 tokens.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,9 +11,9 @@
 namespace lserve::testing {
 namespace {
 
-class GatherKeepsNewestTokensTest : public BackendTest {};
+class ReuseAcrossPageBoundaryKernel : public BackendTest {};
 
-TEST_P(GatherKeepsNewestTokensTest, NewestTokensAreRead) {
+TEST_P(ReuseAcrossPageBoundaryKernel, NewestTokensAreRead) {
   constexpr int32_t kBudget = 4;
   for (int32_t selected_at = 6 * kPageSize; selected_at <= 7 * kPageSize; ++selected_at) {
     const int32_t pages = ceil_div(selected_at, kPageSize);
@@ -40,7 +40,7 @@ TEST_P(GatherKeepsNewestTokensTest, NewestTokensAreRead) {
   }
 }
 
-INSTANTIATE_FOR_ALL_BACKENDS(GatherKeepsNewestTokensTest);
+INSTANTIATE_FOR_ALL_BACKENDS(ReuseAcrossPageBoundaryKernel);
 
 }  // namespace
 }  // namespace lserve::testing

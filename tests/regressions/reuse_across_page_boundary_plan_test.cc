@@ -1,5 +1,6 @@
-// Trap: a reused selection ends at the page that was the last when it was made, so the newest
-// tokens are not read after a page fills. (reference.md 1.5, item 1)
+// Trap, at the level of the plan (decode_plan): a reused selection ends at the page that was the
+// last when it was made, so the newest tokens are not read after a page fills. (reference.md 1.5,
+// item 1)
 
 #include <gtest/gtest.h>
 
@@ -8,7 +9,7 @@
 namespace lserve {
 namespace {
 
-TEST(ReuseAcrossPageBoundary, KeepsTheNewestTokens) {
+TEST(ReuseAcrossPageBoundaryPlan, KeepsTheNewestTokens) {
   AttentionConfig config;
   config.mode = AttentionMode::kPages;
   config.sink_tokens = 64;

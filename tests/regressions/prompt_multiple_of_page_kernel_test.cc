@@ -1,6 +1,7 @@
-// Trap: prompts that are a multiple of 64 select an empty last page, and the newest 64 tokens are
-// not forced (reference.md 1.5, 2). At every length around a page's edge the selection ends with
-// the page of the newest token, and its span with that token.
+// Trap, at the level of the kernels (select_pages, gather_spans): prompts that are a multiple of 64
+// select an empty last page, and the newest 64 tokens are not forced (reference.md 1.5, item 2). At
+// every length around a page's edge the selection ends with the page of the newest token, and its
+// span with that token.
 #include <gtest/gtest.h>
 
 #include "base/checked_math.h"
@@ -9,9 +10,9 @@
 namespace lserve::testing {
 namespace {
 
-class SelectAtPageMultipleTest : public BackendTest {};
+class PromptMultipleOfPageKernel : public BackendTest {};
 
-TEST_P(SelectAtPageMultipleTest, LastSpanEndsWithTheNewestToken) {
+TEST_P(PromptMultipleOfPageKernel, LastSpanEndsWithTheNewestToken) {
   constexpr int32_t kBudget = 4;
   for (const int32_t pages : {6, 9}) {
     for (int32_t kv_len = pages * kPageSize - 2; kv_len <= pages * kPageSize + 2; ++kv_len) {
@@ -46,7 +47,7 @@ TEST_P(SelectAtPageMultipleTest, LastSpanEndsWithTheNewestToken) {
   }
 }
 
-INSTANTIATE_FOR_ALL_BACKENDS(SelectAtPageMultipleTest);
+INSTANTIATE_FOR_ALL_BACKENDS(PromptMultipleOfPageKernel);
 
 }  // namespace
 }  // namespace lserve::testing
