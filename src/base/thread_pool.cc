@@ -39,27 +39,26 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::take_parts(int thread_idx) {
-  uint64_t next = next_.load(std::memory_order_acquire);
+  uint64_t open = open_.load(std::memory_order_acquire);
   while (true) {
-    // As long as parts are left to hand out, the caller is waiting and the job does not change; if
-    // it changes between these loads and the exchange, so did the generation, and the exchange
-    // fails.
-    const auto part = static_cast<uint32_t>(next);
-    const uint32_t num_parts = job_.num_parts.load(std::memory_order_relaxed);
+    const auto num_left = static_cast<uint32_t>(open);
+    if (num_left == 0) return;
+    // With parts left to hand out the caller is waiting, so the job stays as it is. If it changes
+    // between these loads and the exchange, then so did open_, and the exchange fails.
     const auto* body = job_.body.load(std::memory_order_relaxed);
     const int64_t count = job_.count.load(std::memory_order_relaxed);
     const int64_t grain = job_.grain.load(std::memory_order_relaxed);
-    if (part >= num_parts) return;
-    if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel,
+    const uint32_t num_parts = job_.num_parts.load(std::memory_order_relaxed);
+    if (!open_.compare_exchange_weak(open, open - 1, std::memory_order_acq_rel,
                                      std::memory_order_acquire)) {
       continue;
     }
-    const int64_t begin = int64_t{part} * grain;
+    const int64_t begin = int64_t{num_parts - num_left} * grain;
     (*body)(begin, std::min(begin + grain, count), thread_idx);
     if (num_done_.fetch_add(1, std::memory_order_acq_rel) + 1 == num_parts) {
       num_done_.notify_one();
     }
-    next = next_.load(std::memory_order_acquire);
+    open = open_.load(std::memory_order_acquire);
   }
 }
 
@@ -93,7 +92,8 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain,
   job_.num_parts.store(static_cast<uint32_t>(num_parts), std::memory_order_relaxed);
   num_done_.store(0, std::memory_order_relaxed);
   const uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
-  next_.store(uint64_t{generation} << 32, std::memory_order_release);
+  open_.store((uint64_t{generation} << 32) + static_cast<uint64_t>(num_parts),
+              std::memory_order_release);
   generation_.store(generation, std::memory_order_release);
   generation_.notify_all();
   take_parts(0);

@@ -64,9 +64,9 @@ class ThreadPool {
   void take_parts(int thread_idx);
 
   Job job_;
-  // Generation of the loop (upper half) and the next part to hand out (lower half), in one word: a
-  // part can only be taken from the loop it belongs to.
-  alignas(64) std::atomic<uint64_t> next_ = 0;
+  // Generation of the loop (upper half) and its parts not yet handed out (lower half), in one word:
+  // a part can only be taken from the loop it belongs to, and none from one that is used up.
+  alignas(64) std::atomic<uint64_t> open_ = 0;
   alignas(64) std::atomic<uint32_t> generation_ = 0;  // the upper half again: workers sleep on it
   alignas(64) std::atomic<uint32_t> num_done_ = 0;    // parts finished; the caller waits for all
   std::atomic<bool> stop_ = false;

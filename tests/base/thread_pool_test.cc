@@ -43,6 +43,23 @@ TEST(ThreadPoolTest, ManyLoops) {
   for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(values[static_cast<size_t>(i)], 3000 * i);
 }
 
+// A worker that comes late to a loop which is used up must not take a part of the next one,
+// whatever the number of parts of either: each index once, or the sum is off, or the caller waits
+// for ever.
+TEST(ThreadPoolTest, LoopsOfDifferentLengthsBackToBack) {
+  ThreadPool pool(4);
+  std::atomic<int64_t> sum = 0;
+  int64_t expected = 0;
+  for (int64_t round = 0; round < 200'000; ++round) {
+    const int64_t count = 2 + round * 7 % 13;
+    expected += count;
+    pool.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+      sum.fetch_add(end - begin, std::memory_order_relaxed);
+    });
+    ASSERT_EQ(sum.load(), expected) << "round " << round;
+  }
+}
+
 TEST(ThreadPoolTest, AtLeastOneThread) { EXPECT_GE(ThreadPool::available_threads(), 1); }
 
 }  // namespace
