@@ -19,10 +19,10 @@ EngineConfig config_for(AttentionMode mode) {
   return config;
 }
 
-// A prompt of about 3,000 tokens: longer than the budgets and windows here.
+// A prompt of about 2,000 tokens: longer than the budgets and windows here.
 std::vector<int32_t> long_prompt(const Harness& harness) {
   for (const ExamplePrompt& example : example_prompts()) {
-    if (example.prompt.size() > 2700 && example.prompt.size() < 4000) {
+    if (example.prompt.size() > 2000 && example.prompt.size() < 3000) {
       return harness.prompts->raw(example.prompt);
     }
   }
