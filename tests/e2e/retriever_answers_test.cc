@@ -88,6 +88,7 @@ TEST(RetrieverAnswers, HeadDim128) {
   if (!directory_exists(path)) GTEST_SKIP() << "the head_dim 128 retriever is not beside the tree";
   EngineConfig config = config_for(AttentionMode::kDense);
   config.model_path = path;
+  config.head_pattern_path = path + "/head_pattern";
   expect_at_least(0.97, "head_dim 128, dense, bf16 weights", config);
 }
 
