@@ -126,7 +126,10 @@ def lserve_command(arguments) -> list[str]:
         "--prompt-tokens", ",".join(map(str, lengths)),
         "--decode-tokens", str(arguments.decode_tokens),
         "--attention", "dense,lserve", "--token-budget", str(TOKEN_BUDGET),
-        "--threads", str(arguments.threads), "--json",
+        "--threads", str(arguments.threads), "--json", "-r", "1",
+        # Without a pattern for this model no head streams: page selection alone.
+        *(["--streaming-heads", str(arguments.pattern)] if arguments.pattern
+          else ["--streaming-fraction", "0"]),
     ]
 
 
@@ -219,6 +222,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="GGUF file that both programs load")
     parser.add_argument("--lserve", type=Path, help="the program; without it llama.cpp alone")
     parser.add_argument("--out", type=Path, default=Path("bench/results/cpu_vs_llama_cpp.json"))
+    parser.add_argument("--pattern", type=Path, help="head pattern of this model, half streaming")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--decode-tokens", type=int, default=33, help="steps timed a context")
