@@ -82,15 +82,5 @@ TEST(RetrieverAnswers, DenseFromTheBf16Directory) {
   expect_at_least(0.97, "dense, bf16 weights", config);
 }
 
-// The sibling with Llama-3's head shape: head_dim 128, GQA group 4.
-TEST(RetrieverAnswers, HeadDim128) {
-  const std::string path = source_path("../shared/models/retriever-11m-hd128");
-  if (!directory_exists(path)) GTEST_SKIP() << "the head_dim 128 retriever is not beside the tree";
-  EngineConfig config = config_for(AttentionMode::kDense);
-  config.model_path = path;
-  config.head_pattern_path = path + "/head_pattern";
-  expect_at_least(0.97, "head_dim 128, dense, bf16 weights", config);
-}
-
 }  // namespace
 }  // namespace lserve::test
