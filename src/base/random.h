@@ -23,8 +23,10 @@ class Random {
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
   // In [low, high]. REQUIRES: low <= high.
   int64_t integer(int64_t low, int64_t high) {
-    const auto range = static_cast<uint64_t>(high - low) + 1;
-    return low + static_cast<int64_t>(range == 0 ? next() : next() % range);
+    // Unsigned throughout: the span of all int64_t does not fit into one.
+    const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low) + 1;
+    const uint64_t offset = range == 0 ? next() : next() % range;
+    return static_cast<int64_t>(static_cast<uint64_t>(low) + offset);
   }
   double normal() {
     const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));
