@@ -37,6 +37,20 @@ __attribute__((target("avx512f,avx512vnni"))) void dot_steps() {
   g_sink = static_cast<float>(_mm_cvtsi128_si32(_mm512_castsi512_si128(total)));
 }
 
+__attribute__((target("avx512f,avx512bf16"))) void bf16_steps() {
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  __m512i x = _mm512_set1_epi32(0x3F003F00);  // pairs of 0.5
+  for (int64_t i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 12
+    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)x);
+    asm volatile("" : "+v"(x));
+  }
+  __m512 total = sums[0];
+  for (int i = 1; i < kChains; ++i) total = _mm512_add_ps(total, sums[i]);
+  g_sink = _mm512_cvtss_f32(total);
+}
+
 __attribute__((target("avx512f"))) void fma_steps_512() {
   __m512 sums[kChains];
   for (auto& sum : sums) sum = _mm512_setzero_ps();
@@ -103,6 +117,9 @@ Ceilings measure_ceilings(ThreadPool* pool) {
   const double steps = static_cast<double>(kSteps) * kChains * pool->num_threads();
   if (__builtin_cpu_supports("avx512vnni")) {
     found.int8_top_s = steps * 128 / best_seconds(pool, [](int64_t) { dot_steps(); }) * 1e-12;
+  }
+  if (__builtin_cpu_supports("avx512bf16")) {
+    found.bf16_tflop_s = steps * 64 / best_seconds(pool, [](int64_t) { bf16_steps(); }) * 1e-12;
   }
   if (__builtin_cpu_supports("avx512f")) {
     found.fp32_tflop_s = steps * 32 / best_seconds(pool, [](int64_t) { fma_steps_512(); }) * 1e-12;

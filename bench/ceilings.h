@@ -9,6 +9,7 @@ namespace lserve::bench {
 struct Ceilings {
   double read_gb_s = 0;     // reading memory that no cache holds
   double int8_top_s = 0;    // vpdpbusd on registers; 0 where the machine has none
+  double bf16_tflop_s = 0;  // vdpbf16ps on registers; 0 where the machine has none
   double fp32_tflop_s = 0;  // fused multiply-add on registers, in the widest vectors there are
 };
 

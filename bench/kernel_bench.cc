@@ -1,6 +1,6 @@
 // kernel_bench: how near each operation of the cpu backend comes to what the machine can do.
 //
-//   kernel_bench [--isa auto|generic|avx2|avx512] [--threads N] [--filter linear|prefill|decode|
+//   kernel_bench [--isa NAME] [--threads N] [--filter linear|prefill|decode|
 //                page_scores|tokens] [--no-baseline] [--commit ID] [--json FILE]
 //
 // Prints for each workload the median time of one call, its rate, the part of the ceiling measured
@@ -71,6 +71,8 @@ Unit unit_of(Bound bound, const Ceilings& ceilings) {
   switch (bound) {
     case Bound::kInt8:
       return {"TOP/s", 1e-12, ceilings.int8_top_s};
+    case Bound::kBf16:
+      return {"TFLOP/s", 1e-12, std::max(ceilings.bf16_tflop_s, ceilings.fp32_tflop_s)};
     case Bound::kFp32:
       return {"TFLOP/s", 1e-12, ceilings.fp32_tflop_s};
     case Bound::kMemory:
@@ -167,9 +169,10 @@ Status run(const Options& options) {
   const int threads = options.threads > 0 ? options.threads : ThreadPool::available_threads();
   ThreadPool pool(threads);
   const Ceilings ceilings = measure_ceilings(&pool);
-  std::printf("%s\nceilings: read %.1f GB/s, int8 %.2f TOP/s, fp32 %.3f TFLOP/s\n",
-              backend->describe().c_str(), ceilings.read_gb_s, ceilings.int8_top_s,
-              ceilings.fp32_tflop_s);
+  std::printf(
+      "%s\nceilings: read %.1f GB/s, int8 %.2f TOP/s, bf16 %.3f TFLOP/s, fp32 %.3f TFLOP/s\n",
+      backend->describe().c_str(), ceilings.read_gb_s, ceilings.int8_top_s, ceilings.bf16_tflop_s,
+      ceilings.fp32_tflop_s);
   Json record = Json::object();
   record.set("name", "cpu_kernels");
   record.set("device", cat(cpu_model(), "; ", backend->describe()));
@@ -181,6 +184,7 @@ Status run(const Options& options) {
   Json limits = Json::object();
   limits.set("read_gb_s", ceilings.read_gb_s);
   limits.set("int8_top_s", ceilings.int8_top_s);
+  limits.set("bf16_tflop_s", ceilings.bf16_tflop_s);
   limits.set("fp32_tflop_s", ceilings.fp32_tflop_s);
   record.set("ceilings", limits);
   Json figures = Json::array();
@@ -214,10 +218,9 @@ Result<Options> parse(int argc, char** argv) {
       ASSIGN_OR_RETURN(const int64_t threads, parse_int(value, name));
       options.threads = static_cast<int>(threads);
     } else if (name == "--isa") {
-      options.isa = value == "generic"  ? CpuIsa::kGeneric
-                    : value == "avx2"   ? CpuIsa::kAvx2
-                    : value == "avx512" ? CpuIsa::kAvx512
-                                        : CpuIsa::kAuto;
+      const auto isa = cpu_isa_by_name(value);
+      if (!isa) return usage_error(cat("no such instruction set: ", value));
+      options.isa = *isa;
     } else if (name == "--filter") {
       options.filter = value;
     } else if (name == "--commit") {

@@ -83,7 +83,7 @@ Workload prefill_workload(const Bench& bench, int64_t tokens) {
   }
   const double pairs = 0.5 * static_cast<double>(tokens) * static_cast<double>(tokens + 1);
   return {cat("prefill attention, dense, bf16, ", tokens, " tokens"),
-          Bound::kFp32,
+          Bound::kBf16,
           pairs * kQHeads * kHeadDim * 4,
           0.60,
           [=] { data->run(backend); },

@@ -23,7 +23,7 @@ inline constexpr int32_t kGroup = 3;
 inline constexpr int64_t kHeadDim = 64;
 inline constexpr int64_t kLayers = 30;
 
-enum class Bound { kMemory, kInt8, kFp32, kNone };
+enum class Bound { kMemory, kInt8, kBf16, kFp32, kNone };
 
 struct Workload {
   std::string name;

@@ -24,10 +24,7 @@ BackendOptions backend_options(const CommandLine& options) {
   backend.kind =
       options.get_text("device") == "reference" ? BackendKind::kReference : BackendKind::kCpu;
   backend.num_threads = static_cast<int>(options.get_int("threads"));
-  const std::string isa = options.get_text("cpu-isa");
-  if (isa == "generic") backend.isa = CpuIsa::kGeneric;
-  if (isa == "avx2") backend.isa = CpuIsa::kAvx2;
-  if (isa == "avx512") backend.isa = CpuIsa::kAvx512;
+  backend.isa = cpu_isa_by_name(options.get_text("cpu-isa")).value_or(CpuIsa::kAuto);
   return backend;
 }
 

@@ -6,6 +6,15 @@
 
 namespace lserve {
 
+std::optional<CpuIsa> cpu_isa_by_name(std::string_view name) {
+  if (name == "auto") return CpuIsa::kAuto;
+  if (name == "generic") return CpuIsa::kGeneric;
+  if (name == "avx2") return CpuIsa::kAvx2;
+  if (name == "avx512") return CpuIsa::kAvx512;
+  if (name == "avx512_bf16") return CpuIsa::kAvx512Bf16;
+  return {};
+}
+
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options) {
   switch (options.kind) {
     case BackendKind::kReference:

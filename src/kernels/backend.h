@@ -10,7 +10,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 #include "kernels/decode_attention.h"
@@ -66,7 +68,10 @@ class Backend {
 };
 
 enum class BackendKind { kReference, kCpu };
-enum class CpuIsa { kAuto, kGeneric, kAvx2, kAvx512 };
+enum class CpuIsa { kAuto, kGeneric, kAvx2, kAvx512, kAvx512Bf16 };
+
+// "auto", "generic", "avx2", "avx512", "avx512_bf16"; empty for any other name.
+std::optional<CpuIsa> cpu_isa_by_name(std::string_view name);
 
 struct BackendOptions {
   BackendKind kind = BackendKind::kCpu;

@@ -23,7 +23,8 @@ TEST_P(PrefillAttentionTest, MatchesFloat64) {
   for_each_case(test_cases(250), [&](Random& random, int64_t i) {
     PagedKvFixture kv = random_sequence(i % 16 == 0 ? 200 : 40, &random);
     const auto run = random_prefill(kv, &random);
-    EXPECT_TRUE(prefill_is_right(kv, run, prefill(&backend(), &kv, run, kMaxQueryBlock)));
+    EXPECT_TRUE(prefill_is_right(kv, run, prefill(&backend(), &kv, run, kMaxQueryBlock),
+                                 prefill_rounding()));
   });
 }
 

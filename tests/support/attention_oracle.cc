@@ -39,7 +39,7 @@ std::vector<Number> attend(const std::vector<std::vector<float>>& keys,
 
 AttentionOracle attend_float64(const PagedKvFixture& kv, int32_t seq, int32_t head,
                                std::span<const float> q, std::span<const int32_t> tokens,
-                               double softmax_scale) {
+                               double softmax_scale, double operand_rounding) {
   CHECK(!tokens.empty());
   std::vector<std::vector<float>> keys;
   std::vector<std::vector<float>> values;
@@ -60,10 +60,11 @@ AttentionOracle attend_float64(const PagedKvFixture& kv, int32_t seq, int32_t he
   }
   double q_norm1 = 0;
   for (const float x : q) q_norm1 += std::abs(static_cast<double>(x));
-  const double score_error = 16 * 0x1p-24 * q_norm1 * max_key * softmax_scale;
+  const double score_error = (16 * 0x1p-24 + operand_rounding) * q_norm1 * max_key * softmax_scale;
   // 2 max_value bounds the range of the values, and an output cannot leave it.
   const double by_scores = std::min(2.0, std::expm1(2 * score_error)) * max_value;
   oracle.tolerance = 2 * naive_error + 1e-5 * max_value + by_scores + 1e-37;
+  if (operand_rounding > 0) oracle.tolerance += 2 * operand_rounding * max_value + 1e-35;
   return oracle;
 }
 

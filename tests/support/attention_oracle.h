@@ -22,9 +22,12 @@ struct AttentionOracle {
 // precision, plus rounding of the weighted sum (1e-5 of the largest value), plus what an error in
 // the scores does: an error of d in every score changes each output by at most
 // (e^2d - 1) (max v - min v) / 2, where d = 16 roundings of the products that make up a score.
+// A kernel that rounds the query and the probabilities (kernels/prefill_attention.h) by at most
+// `operand_rounding`, relative, adds that to d and to each weight, and takes subnormal numbers for
+// zero.
 AttentionOracle attend_float64(const PagedKvFixture& kv, int32_t seq, int32_t head,
                                std::span<const float> q, std::span<const int32_t> tokens,
-                               double softmax_scale);
+                               double softmax_scale, double operand_rounding = 0);
 
 // The tokens that position `query` sees through a window, ascending.
 std::vector<int32_t> visible_from(int32_t query, const TokenWindow& window);

@@ -59,6 +59,6 @@ PrefillRun random_prefill(const PagedKvFixture& kv, Random* random);
 std::vector<float> prefill(Backend* backend, PagedKvFixture* kv, const PrefillRun& run,
                            int32_t block_size);
 ::testing::AssertionResult prefill_is_right(const PagedKvFixture& kv, const PrefillRun& run,
-                                            const std::vector<float>& out);
+                                            const std::vector<float>& out, double operand_rounding);
 
 }  // namespace lserve::testing

@@ -11,13 +11,16 @@ const std::vector<BackendCase>& available_backends() {
       CpuIsa isa;
     };
     std::vector<BackendCase> found;
-    for (const Candidate& c : {Candidate{"reference", BackendKind::kReference, CpuIsa::kAuto},
-                               Candidate{"cpu_generic", BackendKind::kCpu, CpuIsa::kGeneric},
-                               Candidate{"cpu_avx2", BackendKind::kCpu, CpuIsa::kAvx2},
-                               Candidate{"cpu_avx512", BackendKind::kCpu, CpuIsa::kAvx512}}) {
+    for (const Candidate& c :
+         {Candidate{"reference", BackendKind::kReference, CpuIsa::kAuto},
+          Candidate{"cpu_generic", BackendKind::kCpu, CpuIsa::kGeneric},
+          Candidate{"cpu_avx2", BackendKind::kCpu, CpuIsa::kAvx2},
+          Candidate{"cpu_avx512", BackendKind::kCpu, CpuIsa::kAvx512},
+          Candidate{"cpu_avx512_bf16", BackendKind::kCpu, CpuIsa::kAvx512Bf16}}) {
       auto made = make_backend({.kind = c.kind, .num_threads = 2, .isa = c.isa});
       if (!made.ok()) continue;
-      found.push_back({c.name, std::move(made).value(), c.kind == BackendKind::kReference});
+      found.push_back({c.name, std::move(made).value(), c.kind == BackendKind::kReference,
+                       c.isa == CpuIsa::kAvx512Bf16 ? 0x1p-9 : 0});
     }
     return found;
   }();

@@ -16,6 +16,8 @@ struct BackendCase {
   std::string name;  // "reference", "cpu_avx2"
   std::shared_ptr<Backend> backend;
   bool is_reference = false;
+  // Of the query and the probabilities in prefill over a bf16 cache (kernels/prefill_attention.h).
+  double prefill_rounding = 0;
 
   friend std::ostream& operator<<(std::ostream& out, const BackendCase& c) { return out << c.name; }
 };
@@ -26,6 +28,7 @@ const std::vector<BackendCase>& available_backends();
 class BackendTest : public ::testing::TestWithParam<BackendCase> {
  protected:
   Backend& backend() const { return *GetParam().backend; }
+  double prefill_rounding() const { return GetParam().prefill_rounding; }
   bool is_reference() const { return GetParam().is_reference; }
 };
 

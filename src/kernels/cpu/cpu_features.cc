@@ -18,10 +18,18 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+const CpuKernels& best_kernels() {
+  return has_avx512_bf16() ? avx512_bf16_kernels()
+         : has_avx512()    ? avx512_kernels()
+         : has_avx2()      ? avx2_kernels()
+                           : generic_kernels();
+}
+
 Status lacks(const char* isa, const char* features) {
   return device_error(cat("this machine has no ", isa, " (", features,
-                          "); use --cpu-isa auto, which takes ", has_avx2() ? "avx2" : "generic",
-                          " here"));
+                          "); use --cpu-isa auto, which takes ", best_kernels().name, " here"));
 }
 
 }  // namespace
@@ -29,7 +37,7 @@ Status lacks(const char* isa, const char* features) {
 Result<const CpuKernels*> choose_kernels(CpuIsa isa) {
   switch (isa) {
     case CpuIsa::kAuto:
-      return has_avx512() ? &avx512_kernels() : has_avx2() ? &avx2_kernels() : &generic_kernels();
+      return &best_kernels();
     case CpuIsa::kGeneric:
       return &generic_kernels();
     case CpuIsa::kAvx2:
@@ -38,6 +46,9 @@ Result<const CpuKernels*> choose_kernels(CpuIsa isa) {
     case CpuIsa::kAvx512:
       if (!has_avx512()) return lacks("avx512", "f, bw, dq, vl and vnni");
       return &avx512_kernels();
+    case CpuIsa::kAvx512Bf16:
+      if (!has_avx512_bf16()) return lacks("avx512_bf16", "f, bw, dq, vl, vnni and bf16");
+      return &avx512_bf16_kernels();
   }
   return device_error("no such instruction set; use --cpu-isa auto");
 }

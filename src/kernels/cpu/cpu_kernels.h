@@ -164,5 +164,6 @@ struct CpuKernels {
 const CpuKernels& generic_kernels();
 const CpuKernels& avx2_kernels();
 const CpuKernels& avx512_kernels();
+const CpuKernels& avx512_bf16_kernels();
 
 }  // namespace lserve::cpu

@@ -6,7 +6,11 @@
 #include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/linear.inl.h"
 #include "kernels/cpu/page_scores.inl.h"
+#ifdef __AVX512BF16__
+#include "kernels/cpu/prefill_attention_bf16.inl.h"
+#else
 #include "kernels/cpu/prefill_attention.inl.h"
+#endif
 
 namespace lserve::cpu {
 namespace {
@@ -30,7 +34,11 @@ constexpr CpuKernels make_table() {
   table.decode_split[kKvU8] = decode_split<KvU8>;
   table.merge_splits = merge_splits;
   table.prefill[kKvF32] = prefill<KvF32>;
+#ifdef __AVX512BF16__
+  table.prefill[kKvBF16] = prefill_bf16;
+#else
   table.prefill[kKvBF16] = prefill<KvBF16>;
+#endif
   table.prefill[kKvU8] = prefill<KvU8>;
   table.page_scores = page_scores;
   table.decode_scratch_floats = decode_scratch;

@@ -162,14 +162,27 @@ inline void store_block(const PrefillItem& item, int64_t first_row, const Prefil
   }
 }
 
+// Rows that have seen nothing yet have no maximum; any finite reference gives them p = 0.
+inline F32 finite_reference(F32 largest) {
+  return if_between(largest, set1(-kInfinity), set1(-3.0e38F), zero(), largest);
+}
+
+inline void mask_scores(const PrefillBlock& block, const Visibility& visibility, float* scores) {
+  for (int i = 0; i < kPageTokens; ++i) {
+    for (int v = 0; v < kBlockRows; v += kLanes) {
+      float* score = scores + i * kBlockRows + v;
+      store(score, visibility.apply(i, load(block.token + v), load(score), set1(-kInfinity)));
+    }
+  }
+}
+
 // Scores to probabilities, column by column; factor[j]: for what was summed before.
 inline void softmax_columns(const PrefillBlock& block, float* p, float* factor) {
   for (int v = 0; v < kBlockRows; v += kLanes) {
     const F32 old_max = load(block.max + v);
     F32 largest = old_max;
     for (int i = 0; i < kPageTokens; ++i) largest = max(largest, load(p + i * kBlockRows + v));
-    // A row that has seen nothing yet has no maximum; any finite reference gives it p = 0.
-    const F32 reference = if_between(largest, set1(-kInfinity), set1(-3.0e38F), zero(), largest);
+    const F32 reference = finite_reference(largest);
     F32 sum = zero();
     for (int i = 0; i < kPageTokens; ++i) {
       const F32 x = exp2(sub(load(p + i * kBlockRows + v), reference));
@@ -207,14 +220,7 @@ inline void attend_page(const PrefillItem& item, const PrefillScratch& scratch,
     micro_kernel(scratch.keys + i * head_dim, head_dim, 1, block.q, head_dim, nullptr,
                  scratch.p + i * kBlockRows);
   }
-  if (masked) {
-    for (int i = 0; i < kPageTokens; ++i) {
-      for (int v = 0; v < kBlockRows; v += kLanes) {
-        float* score = scratch.p + i * kBlockRows + v;
-        store(score, visibility.apply(i, load(block.token + v), load(score), set1(-kInfinity)));
-      }
-    }
-  }
+  if (masked) mask_scores(block, visibility, scratch.p);
   float factor[kBlockRows];
   softmax_columns(block, scratch.p, factor);
   if (masked && !finite) {

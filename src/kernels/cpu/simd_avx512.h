@@ -24,7 +24,11 @@ constexpr int kRowTile = 16;       // rows of a linear tile: 16 sums, 8 weight v
 constexpr int kAttentionVecs = 4;  // prefill tile: 4 keys x 4 vectors of query rows
 constexpr int kDecodeHeads = 4;    // decode tile: 4 keys x 4 query heads
 constexpr float kExp2Zero = -200.0F;  // scale_exp2(a, kExp2Zero) is 0
+#ifdef __AVX512BF16__
+constexpr const char* kIsaName = "avx512 (vnni, bf16)";
+#else
 constexpr const char* kIsaName = "avx512 (vnni)";
+#endif
 
 inline F32 zero() { return _mm512_setzero_ps(); }
 inline F32 set1(float x) { return _mm512_set1_ps(x); }
@@ -102,6 +106,43 @@ inline I32 set1_i32(const int8_t* four) {
   __builtin_memcpy(&value, four, sizeof(value));
   return _mm512_set1_epi32(value);
 }
+
+#ifdef __AVX512BF16__
+// Lanes of two bf16 numbers, the first in the low half.
+using Bf16Pairs = __m512i;
+constexpr uint32_t kPairOfOnes = 0x3F803F80;
+
+inline Bf16Pairs load_pairs(const uint32_t* p) { return _mm512_loadu_si512(p); }
+inline void store_pairs(uint32_t* p, Bf16Pairs x) { _mm512_storeu_si512(p, x); }
+inline Bf16Pairs set1_pair(uint32_t pair) { return _mm512_set1_epi32(static_cast<int>(pair)); }
+// Both numbers must be bf16 already.
+inline Bf16Pairs exact_pairs(F32 first, F32 second) {
+  return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(first), 16),
+                         _mm512_castps_si512(second));
+}
+// Rounded to nearest even; subnormal numbers become zero.
+inline Bf16Pairs to_pairs(F32 first, F32 second) {
+  const auto low = (__m256i)_mm512_cvtneps_pbh(first);
+  const auto high = (__m256i)_mm512_cvtneps_pbh(second);
+  return _mm512_or_si512(_mm512_cvtepu16_epi32(low),
+                         _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+}
+// Per lane: sum + a.first * b.first + a.second * b.second.
+inline F32 dot_pairs(F32 sum, Bf16Pairs a, Bf16Pairs b) {
+  return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+// The numbers of a pair, each alone in its place: for masks that choose per lane.
+inline F32 first_alone(Bf16Pairs a) {
+  return _mm512_castsi512_ps(_mm512_and_si512(a, _mm512_set1_epi32(0xFFFF)));
+}
+inline F32 second_alone(Bf16Pairs a) {
+  return _mm512_castsi512_ps(_mm512_and_si512(a, _mm512_set1_epi32(-65536)));
+}
+inline Bf16Pairs join(F32 first, F32 second) {
+  return _mm512_castps_si512(_mm512_or_ps(first, second));
+}
+#endif
+
 inline I32 times_128(I32 a) { return _mm512_slli_epi32(a, 7); }
 // Pairs of 16-bit numbers: a, which must fit, and high.
 inline I32 pairs(I32 a, int16_t high) { return _mm512_mask_set1_epi16(a, 0xAAAAAAAA, high); }
