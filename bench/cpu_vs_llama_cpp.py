@@ -2,22 +2,22 @@
 r"""Measures LServe's CPU backend next to llama.cpp on the same GGUF file, in one process, in turns.
 
     cpu_vs_llama_cpp.py MODEL.gguf --lserve build/release/lserve \
-        --out bench/results/cpu_vs_llama_cpp.json
+        --kernel-bench build/release/bench/kernel_bench --pattern HEAD_PATTERN --commit ID
 
 llama.cpp runs through llama-cpp-python's low-level API (flash attention on, f16 KV cache), with 512
 and 2048 tokens a batch, and its faster batch counts. Each round measures llama.cpp, then `lserve
-bench latency`; a figure is the median over rounds, its spread the smallest and the largest. Without
---lserve only llama.cpp is measured. Prefill is in tokens/s; decode is the median time of a token,
-as tokens/s.
+bench latency` with the best instruction set and with AVX2, then the machine's ceilings; a figure is
+the median over rounds, its spread the smallest and the largest. Prefill is in tokens/s; decode is
+the median time of a token, as tokens/s.
+
+A floor is the time that the ceilings allow, as a rate: of prefill the int8 products of the layers'
+matrices and the bf16 products of attention; of decode the bytes of weights, keys and values.
 """
 
 import argparse
 import ctypes
-import datetime
-import json
 import random
 import statistics
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -26,13 +26,18 @@ from pathlib import Path
 import llama_cpp
 import numpy as np
 
+import study
+
 PREFILL_TOKENS = (2048, 6000)
 DECODE_CONTEXTS = (64, 7000)
 BATCHES = (512, 2048)
 CONTEXT = 7168
-MIN_RATIO = 0.7          # dense LServe over llama.cpp, prefill and decode
-MIN_SPARSE_RATIO = 2.0   # lserve mode over llama.cpp, decode at the long context
+# The least that LServe owes over llama.cpp: (phase, attention, tokens) -> ratio.
+BARS = {("prefill", "dense", 2048): 2.0, ("decode", "dense", 64): 1.2,
+        ("decode", "dense", 7000): 1.5, ("decode", "lserve", 7000): 3.5}
+AVX2_BAR = 1.0
 TOKEN_BUDGET = 1024
+SINK_AND_LOCAL = 128 + 256
 
 Samples = dict[tuple, list[float]]  # (phase, attention, tokens) -> tokens/s, one a round
 
@@ -107,10 +112,7 @@ def measure_llama_cpp(runtime: LlamaCpp, tokens: list[int], steps: int, samples:
 
 def measure_lserve(command: list[str], samples: Samples) -> None:
     """One run of `lserve bench latency`; its JSON has one figure a mode and prompt length."""
-    run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: exit {run.returncode}: {run.stderr.strip()}")
-    for figure in json.loads(run.stdout)["figures"]:
+    for figure in study.run_json(command)["figures"]:
         tokens, attention = figure["prompt_tokens"], figure["attention"]
         if tokens in PREFILL_TOKENS:
             samples["prefill", attention, tokens].append(figure["prefill_tokens_per_s"])
@@ -119,35 +121,66 @@ def measure_lserve(command: list[str], samples: Samples) -> None:
             samples["decode", attention, tokens].append(rate)
 
 
-def lserve_command(arguments) -> list[str]:
+def lserve_command(arguments, isa: str) -> list[str]:
     lengths = sorted(PREFILL_TOKENS + DECODE_CONTEXTS)
     return [
         str(arguments.lserve), "bench", "latency", str(arguments.model),
         "--prompt-tokens", ",".join(map(str, lengths)),
         "--decode-tokens", str(arguments.decode_tokens),
         "--attention", "dense,lserve", "--token-budget", str(TOKEN_BUDGET),
-        "--threads", str(arguments.threads), "--json", "-r", "1",
+        "--threads", str(arguments.threads), "--json", "-r", "1", "--cpu-isa", isa,
         # Without a pattern for this model no head streams: page selection alone.
         *(["--streaming-heads", str(arguments.pattern)] if arguments.pattern
           else ["--streaming-fraction", "0"]),
     ]
 
 
-def measure(arguments) -> tuple[Samples, Samples]:
-    """All rounds, the two programs in turns."""
-    llama, lserve = defaultdict(list), defaultdict(list)
+class Model:
+    """What a floor needs to know of the model, from `lserve info`."""
+
+    def __init__(self, arguments):
+        info = study.run_json([str(arguments.lserve), "info", str(arguments.model), "--json"])
+        shape = info["model"]
+        self.layers, self.kv_heads = shape["num_layers"], shape["num_kv_heads"]
+        self.width = shape["num_q_heads"] * shape["head_dim"]
+        self.token_bytes = 2 * 2 * shape["head_dim"]  # K and V of a token and KV head, in bf16
+        hidden, ffn = shape["hidden_size"], shape["intermediate_size"]
+        kv = self.kv_heads * shape["head_dim"]
+        self.parameters = self.layers * hidden * (2 * self.width + 2 * kv + 3 * ffn)
+        self.weight_bytes = info["memory"]["weights_bytes"]
+
+    def floor(self, limits: dict, phase: str, attention: str, tokens: int) -> float:
+        """Tokens/s at the ceilings. Half of the heads stream in the lserve mode."""
+        streaming = 0.5 if attention == "lserve" else 0
+        if phase == "prefill":
+            seen = (1 - streaming) * tokens / 2 + streaming * min(tokens / 2, SINK_AND_LOCAL)
+            flops = limits["bf16_tflop_s"] or limits["fp32_tflop_s"]
+            seconds = (2 * self.parameters / (limits["int8_top_s"] * 1e12)
+                       + 4 * self.layers * self.width * seen / (flops * 1e12))
+            return 1 / seconds
+        budget = min(tokens, TOKEN_BUDGET) if attention == "lserve" else tokens
+        seen = (1 - streaming) * budget + streaming * min(tokens, SINK_AND_LOCAL)
+        read = self.weight_bytes + self.layers * self.kv_heads * self.token_bytes * seen
+        return limits["read_gb_s"] * 1e9 / read
+
+
+def measure(arguments) -> tuple[Samples, dict[str, Samples], dict]:
+    """All rounds, the programs in turns: llama.cpp's, LServe's by instruction set, the ceilings."""
+    llama, lserve = defaultdict(list), {isa: defaultdict(list) for isa in ("auto", "avx2")}
+    limits = []
     runtimes = [LlamaCpp(arguments.model, batch, arguments.threads) for batch in BATCHES]
     generator = random.Random(arguments.seed)
     tokens = [generator.randrange(256, runtimes[0].vocabulary) for _ in range(CONTEXT)]
     for number in range(arguments.rounds):
         for runtime in runtimes:
             measure_llama_cpp(runtime, tokens, arguments.decode_tokens, llama)
-        if arguments.lserve:
-            measure_lserve(lserve_command(arguments), lserve)
+        for isa, samples in lserve.items():
+            measure_lserve(lserve_command(arguments, isa), samples)
+        limits.append(study.ceilings(arguments.kernel_bench, arguments.threads))
         print(f"round {number + 1} of {arguments.rounds} done", file=sys.stderr)
     for runtime in runtimes:
         runtime.close()
-    return llama, lserve
+    return llama, lserve, study.best_ceilings(limits)
 
 
 def best_batch(llama: Samples, phase: str, tokens: int) -> tuple[str, list[float]]:
@@ -157,14 +190,9 @@ def best_batch(llama: Samples, phase: str, tokens: int) -> tuple[str, list[float
     return max(candidates, key=lambda candidate: statistics.median(candidate[1]))
 
 
-def summary(metric: str, rates: list[float]) -> dict:
-    return {"metric": metric, "value": round(statistics.median(rates), 2), "unit": "tokens/s",
-            "spread": [round(min(rates), 2), round(max(rates), 2)]}
-
-
 def compared(metric: str, rates: list[float], baseline: dict, minimum: float | None) -> dict:
     """A figure of LServe beside llama.cpp's; `minimum` is the bar of the ratio, if there is one."""
-    figure = summary(metric, rates)
+    figure = study.summary(metric, rates, "tokens/s")
     figure |= {"baseline": f"{baseline['metric']}, same run",
                "ratio": round(figure["value"] / baseline["value"], 3)}
     if minimum is not None:
@@ -172,55 +200,32 @@ def compared(metric: str, rates: list[float], baseline: dict, minimum: float | N
     return figure
 
 
-def bar(phase: str, attention: str, tokens: int) -> float | None:
-    if attention == "dense":
-        return MIN_RATIO
-    return MIN_SPARSE_RATIO if (phase, tokens) == ("decode", DECODE_CONTEXTS[-1]) else None
-
-
-def figures_of(llama: Samples, lserve: Samples) -> list[dict]:
+def figures_of(llama: Samples, lserve: dict[str, Samples], limits: dict,
+               model: Model) -> list[dict]:
     figures = []
     for phase, lengths in (("prefill", PREFILL_TOKENS), ("decode", DECODE_CONTEXTS)):
         for tokens in lengths:
             batch, rates = best_batch(llama, phase, tokens)
-            baseline = summary(f"llama.cpp {phase} {tokens}, {batch}", rates)
+            baseline = study.summary(f"llama.cpp {phase} {tokens}, {batch}", rates, "tokens/s")
             figures.append(baseline)
             for attention in ("dense", "lserve"):
-                if rates := lserve.get((phase, attention, tokens)):
-                    metric = f"lserve {phase} {tokens}, attention {attention}"
-                    minimum = bar(phase, attention, tokens)
-                    figures.append(compared(metric, rates, baseline, minimum))
+                key = phase, attention, tokens
+                metric = f"lserve {phase} {tokens}, attention {attention}"
+                floor = model.floor(limits, *key)
+                best = compared(metric, lserve["auto"][key], baseline, BARS.get(key))
+                best |= {"floor": round(floor, 1), "of_floor": round(best["value"] / floor, 3)}
+                figures.append(best)
+                figures.append(
+                    compared(f"{metric}, avx2", lserve["avx2"][key], baseline, AVX2_BAR))
     return figures
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown CPU"
-
-
-def record(arguments, figures: list[dict]) -> dict:
-    features = llama_cpp.llama_print_system_info().decode().strip(" |")
-    return {
-        "name": "cpu_vs_llama_cpp",
-        "device": f"{cpu_name()}, {arguments.threads} threads",
-        "commit": "pending",
-        "date": datetime.date.today().isoformat(),
-        "command": f"python bench/cpu_vs_llama_cpp.py {arguments.model.name} --lserve LSERVE",
-        "seed": arguments.seed,
-        "llama_cpp": {"llama_cpp_python": llama_cpp.__version__, "system": features,
-                      "flash_attention": True, "kv_cache": "f16"},
-        "setting": f"{arguments.rounds} rounds in turns, {arguments.decode_tokens} decode steps, "
-                   f"token budget {TOKEN_BUDGET} in the lserve mode",
-        "figures": figures,
-    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="GGUF file that both programs load")
-    parser.add_argument("--lserve", type=Path, help="the program; without it llama.cpp alone")
+    parser.add_argument("--lserve", type=Path, required=True)
+    parser.add_argument("--kernel-bench", type=Path, required=True, help="measures the ceilings")
+    parser.add_argument("--commit", default="pending", help="what was measured")
     parser.add_argument("--out", type=Path, default=Path("bench/results/cpu_vs_llama_cpp.json"))
     parser.add_argument("--pattern", type=Path, help="head pattern of this model, half streaming")
     parser.add_argument("--threads", type=int, default=2)
@@ -232,12 +237,16 @@ def main() -> None:
     silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
     llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
-    study = record(arguments, figures_of(*measure(arguments)))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(study, indent=1) + "\n")
-    for figure in study["figures"]:
-        ratio = f"  ratio {figure['ratio']}" if "ratio" in figure else ""
-        print(f"{figure['metric']}: {figure['value']} {figure['unit']}{ratio}")
+    llama, lserve, limits = measure(arguments)
+    features = llama_cpp.llama_print_system_info().decode().strip(" |")
+    study.write(study.record(
+        "cpu_vs_llama_cpp", f"python bench/cpu_vs_llama_cpp.py {arguments.model.name}",
+        arguments.threads, arguments.commit, seed=arguments.seed, ceilings=limits,
+        llama_cpp={"llama_cpp_python": llama_cpp.__version__, "system": features,
+                   "flash_attention": True, "kv_cache": "f16"},
+        setting=f"{arguments.rounds} rounds in turns, {arguments.decode_tokens} decode steps, "
+                f"token budget {TOKEN_BUDGET} in the lserve mode",
+        figures=figures_of(llama, lserve, limits, Model(arguments))), arguments.out)
 
 
 if __name__ == "__main__":

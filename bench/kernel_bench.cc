@@ -1,10 +1,10 @@
 // kernel_bench: how near each operation of the cpu backend comes to what the machine can do.
 //
 //   kernel_bench [--isa NAME] [--threads N] [--filter linear|prefill|decode|
-//                page_scores|tokens] [--no-baseline] [--commit ID] [--json FILE]
+//                page_scores|tokens|ceilings] [--no-baseline] [--commit ID] [--json FILE]
 //
 // Prints for each workload the median time of one call, its rate, the part of the ceiling measured
-// in this process, and how much faster it is than the reference backend in this process. --json
+// in this process (alone with --filter ceilings), and how much faster it is than the reference backend in this process. --json
 // writes the record that documents quote.
 #include <sys/utsname.h>
 
