@@ -1,17 +1,19 @@
 // Chat messages to the prompt that the model was trained on: a bounded interpreter of the Jinja
-// subset that chat templates use (jinja_parser.h lists it). Templates are untrusted input.
+// that chat templates use (jinja_parser.h lists it). Templates are untrusted input.
 //
-// Results are those of transformers' renderer (jinja2 with trim_blocks and lstrip_blocks). A
-// template sees messages, add_generation_prompt, bos_token, eos_token, and tools and documents as
-// none.
+// Results are those of transformers' renderer: jinja2's immutable sandbox with trim_blocks,
+// lstrip_blocks, loop controls and {% generation %}.
 #pragma once
 
+#include <ctime>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "base/status.h"
 #include "tokenizer/prompt_piece.h"
 
@@ -22,6 +24,27 @@ struct ChatMessage {
   std::string content;
 };
 
+// What a template is given. Every byte of messages, tools, documents and variables, keys included,
+// counts as written by a user.
+struct ChatInput {
+  Json messages = Json::array();  // objects: role, content, and what else the template knows
+  Json tools;                     // an array, or null
+  Json documents;                 // an array, or null
+  Json variables;                 // an object of further variables (enable_thinking, ...), or null
+  bool add_generation_prompt = true;
+  std::string bos_token, eos_token;  // empty: the model has none, and the variable is undefined
+  std::optional<std::tm> now;        // for strftime_now; none: the local time
+};
+
+// [{"role": ..., "content": ...}, ...].
+Json chat_messages(std::span<const ChatMessage> messages);
+
+// Whether `variables` may be passed to a template: an object of at most 64 scalars with ordinary
+// names, none of which is one of ChatInput's own. Errors: kUsage, beginning with `what`.
+Status check_template_variables(const Json& variables, std::string_view what);
+
+// `max_depth` bounds the nesting of macro calls; the nodes and statements within them may be nested
+// 8 times as deep.
 struct ChatTemplateLimits {
   int64_t max_steps = 1'000'000;
   int max_depth = 64;
@@ -34,15 +57,12 @@ class ChatTemplate {
   static Result<std::unique_ptr<ChatTemplate>> parse(std::string_view source);
   virtual ~ChatTemplate() = default;
 
-  // Thread-safe. Every byte that came from a message's role or content is in a piece marked so,
-  // wherever the template moved it. Errors: kModel, an operation that is not supported; kRuntime,
-  // raise_exception, a limit, an undefined value.
+  // Thread-safe. Every byte that came from the input is in a piece marked so, wherever the template
+  // moved it. Errors: kModel, an operation that is not supported; kRuntime, raise_exception, a
+  // limit, an undefined value.
   // ENSURES: no piece is empty; neighbours differ in from_message; at most
-  // limits.max_output_bytes in all.
-  virtual Result<std::vector<PromptPiece>> render(std::span<const ChatMessage> messages,
-                                                  bool add_generation_prompt,
-                                                  std::string_view bos_token,
-                                                  std::string_view eos_token,
+  // limits.max_output_bytes in all. REQUIRES: the types that ChatInput names.
+  virtual Result<std::vector<PromptPiece>> render(const ChatInput& input,
                                                   const ChatTemplateLimits& limits = {}) const = 0;
 };
 

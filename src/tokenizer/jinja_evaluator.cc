@@ -3,133 +3,174 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "tokenizer/jinja_expression_evaluator.h"
 #include "tokenizer/jinja_functions.h"
-#include "tokenizer/jinja_lexer.h"
+#include "tokenizer/jinja_loop.h"
 #include "tokenizer/jinja_operations.h"
+#include "tokenizer/jinja_print.h"
 
 namespace lserve::jinja {
 
 namespace {
 
-constexpr int64_t kBytesPerStep = 1024;
-// All texts that a template makes, whether printed or not, in units of max_output_bytes.
-constexpr int64_t kWorkPerOutput = 8;
+// How a statement ended: whether the loop around it goes on as usual.
+enum class Flow { kNext, kBreak, kContinue };
 
-class Evaluator {
+class Evaluator : public ExpressionEvaluator {
  public:
-  Evaluator(Variables globals, const ChatTemplateLimits& limits)
-      : limits_(limits), work_left_(limits.max_output_bytes * kWorkPerOutput) {
-    scopes_.push_back(std::move(globals));
-  }
+  using ExpressionEvaluator::ExpressionEvaluator;
 
-  Status run(const Body& body) {
-    for (const Statement& statement : body) RETURN_IF_ERROR(execute(statement));
-    return {};
+  Result<Text> render(const Template& source, const Variables& globals) {
+    for (const auto& [name, value] : global_functions()) scope_->set(name, value);
+    for (const auto& [name, value] : globals) scope_->set(name, value);
+    const InScope in_scope(*this, inner_scope());
+    RETURN_IF_ERROR(run(source.body, source.hidden).status());
+    return std::move(output_);
   }
-  Text take() { return std::move(output_); }
 
  private:
-  // A level of nesting while it lives.
-  class Level {
+  // What is printed while it lives goes into a text of its own.
+  class Capture {
    public:
-    explicit Level(int& depth) : depth_(depth) { ++depth_; }
-    ~Level() { --depth_; }
-    Level(const Level&) = delete;
-    Level& operator=(const Level&) = delete;
+    explicit Capture(Evaluator& evaluator)
+        : evaluator_(evaluator), before_(std::exchange(evaluator.output_, Text())) {
+      ++evaluator_.captures_;
+    }
+    ~Capture() {
+      if (!taken_) take();
+    }
+    Capture(const Capture&) = delete;
+    Capture& operator=(const Capture&) = delete;
+    Text take() {
+      taken_ = true;
+      --evaluator_.captures_;
+      return std::exchange(evaluator_.output_, std::move(before_));
+    }
 
    private:
-    int& depth_;
+    Evaluator& evaluator_;
+    Text before_;
+    bool taken_ = false;
   };
 
-  static Status error_at(int line, std::string_view what) {
-    return template_error(ErrorKind::kRuntime, line, what);
-  }
-  // Operations do not know where they stand.
-  template <typename T>
-  static Result<T> located(Result<T> result, int line) {
-    if (result.ok()) return result;
-    return template_error(result.status().kind(), line, result.status().message());
+  // A body with a scope of its own, which is the current one.
+  Result<Flow> run(const Body& body, const std::vector<std::string>& hidden) {
+    for (const std::string& name : hidden) {
+      scope_->set(name, Value::undefined(cat("'", name, "' is undefined")));
+    }
+    return run(body);
   }
 
-  Status count_steps(int64_t steps, int line) {
-    steps_ += steps;
-    if (steps_ <= limits_.max_steps) return {};
-    return error_at(line, cat("more than ", limits_.max_steps, " steps"));
-  }
-  Status enter(int line) {
-    if (depth_ > limits_.max_depth) {
-      return error_at(line, cat("nested more than ", limits_.max_depth, " levels"));
+  Result<Flow> run(const Body& body) {
+    for (const Statement& statement : body) {
+      ASSIGN_OR_RETURN(const Flow flow, execute(statement));
+      if (flow != Flow::kNext) return flow;
     }
-    return count_steps(1, line);
-  }
-  // Accounts for a value just made.
-  Status charge(const Value& value, int line) {
-    if (value.is_list()) {
-      return count_steps(static_cast<int64_t>(value.list().items.size()), line);
-    }
-    const int64_t bytes = value.is_text() ? static_cast<int64_t>(value.text().cost()) : 0;
-    if (bytes > work_left_) {
-      return error_at(line, cat("texts of more than ", kWorkPerOutput, " x ",
-                                limits_.max_output_bytes, " bytes in all"));
-    }
-    work_left_ -= bytes;
-    return count_steps(bytes / kBytesPerStep, line);
+    return Flow::kNext;
   }
 
-  Status execute(const Statement& statement) {
+  Result<Flow> execute(const Statement& statement) {
     const Level level(depth_);
-    RETURN_IF_ERROR(enter(statement.line));
+    const Status entered = enter();
+    if (!entered.ok()) return located(entered, statement.line);
     switch (statement.kind) {
-      case StatementKind::kText:
-        return print(Text(statement.text, false), statement.line);
-      case StatementKind::kOutput: {
-        ASSIGN_OR_RETURN(const Value value, evaluate(*statement.expression));
-        ASSIGN_OR_RETURN(const Text text, located(to_text(value), statement.line));
-        return print(text, statement.line);
-      }
-      case StatementKind::kSet: {
-        ASSIGN_OR_RETURN(Value value, evaluate(*statement.expression));
-        assign(scopes_.back(), statement.text, std::move(value));
-        return {};
-      }
       case StatementKind::kIf:
         return execute_if(statement);
       case StatementKind::kFor:
         return execute_for(statement);
+      case StatementKind::kSetBlock:
+        return execute_set_block(statement);
+      case StatementKind::kFilter:
+        return execute_filter(statement);
+      case StatementKind::kWith:
+        return execute_with(statement);
+      case StatementKind::kBreak:
+        return Flow::kBreak;
+      case StatementKind::kContinue:
+        return Flow::kContinue;
+      default:
+        break;
     }
-    return {};
+    const Status status = execute_simple(statement);
+    if (!status.ok()) return located(status, statement.line);
+    return Flow::kNext;
   }
 
-  Status print(const Text& text, int line) {
-    const auto bytes = static_cast<int64_t>(output_.bytes().size() + text.bytes().size());
-    if (bytes > limits_.max_output_bytes) {
-      return error_at(line, cat("more than ", limits_.max_output_bytes, " bytes of output"));
+  Status execute_simple(const Statement& statement) {
+    if (statement.kind == StatementKind::kText) return print(Text(statement.text, false));
+    if (statement.kind == StatementKind::kMacro) {
+      scope_->set(statement.macro->name, macro_value(*statement.macro));
+      return {};
     }
-    RETURN_IF_ERROR(count_steps(static_cast<int64_t>(text.cost()) / kBytesPerStep, line));
+    if (statement.kind == StatementKind::kCall) return execute_call(statement);
+    ASSIGN_OR_RETURN(const Value value, evaluate(*statement.expression));
+    if (statement.kind == StatementKind::kSet) return assign(*statement.target, value);
+    ASSIGN_OR_RETURN(const Text text, to_text(value, budget_));
+    return print(text);
+  }
+
+  Status print(const Text& text) {
+    const auto bytes = static_cast<int64_t>(output_.size() + text.size());
+    if (captures_ == 0 && bytes > budget_.limits().max_output_bytes) {
+      return runtime_error(
+          cat("more than ", budget_.limits().max_output_bytes, " bytes of output"));
+    }
+    // What is captured is a text in the making; what is printed is bounded above.
+    RETURN_IF_ERROR(captures_ > 0 ? budget_.take_bytes(text.cost()) : budget_.scan(text.cost()));
     output_.append(text);
     return {};
   }
 
-  static void assign(Variables& scope, const std::string& name, Value value) {
-    for (auto& [key, old] : scope) {
-      if (key == name) {
-        old = std::move(value);
-        return;
-      }
-    }
-    scope.emplace_back(name, std::move(value));
+  Value macro_value(const MacroDefinition& macro) const {
+    Callable callable;
+    callable.kind = Callable::Kind::kMacro;
+    callable.name = macro.name;
+    callable.macro = &macro;
+    callable.scope = scope_;
+    return Value(std::move(callable));
   }
 
-  Value look_up(const std::string& name) const {
-    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
-      for (const auto& [key, value] : *scope) {
-        if (key == name) return value;
-      }
-    }
-    return Value(Undefined{cat("'", name, "' is undefined")});
+  Result<Value> run_macro(const MacroDefinition& macro, std::shared_ptr<Scope> scope) override {
+    const InScope in_scope(*this, std::move(scope));
+    Capture capture(*this);
+    RETURN_IF_ERROR(run(macro.body, macro.hidden).status());
+    return Value(capture.take());
   }
 
-  Status execute_if(const Statement& statement) {
+  Status assign(const Expression& target, const Value& value) {
+    if (target.kind == ExpressionKind::kName) {
+      scope_->set(target.text, value);
+      return {};
+    }
+    if (target.kind == ExpressionKind::kMember) return assign_member(target, value);
+    ASSIGN_OR_RETURN(const std::vector<Value> items, iterate(value, budget_));
+    if (items.size() != target.operands.size()) {
+      return runtime_error(cat(items.size(), " values for ", target.operands.size(), " names"));
+    }
+    for (size_t i = 0; i < items.size(); ++i) {
+      RETURN_IF_ERROR(assign(*target.operands[i], items[i]));
+    }
+    return {};
+  }
+
+  Status assign_member(const Expression& target, const Value& value) {
+    ASSIGN_OR_RETURN(const Value object, evaluate(*target.operands[0]));
+    if (!object.is(Type::kNamespace)) {
+      return runtime_error("cannot assign a member of what is no namespace");
+    }
+    if (target.text.starts_with('_')) return unsupported("a namespace's name beginning with _");
+    auto& members = object.space().members;
+    RETURN_IF_ERROR(budget_.take_steps(static_cast<int64_t>(members.size() / 16)));
+    for (auto& [name, old] : members) {
+      if (name.bytes() != target.text) continue;
+      old = value;
+      return {};
+    }
+    members.emplace_back(own_text(target.text), value);
+    return {};
+  }
+
+  Result<Flow> execute_if(const Statement& statement) {
     for (const Branch& branch : statement.branches) {
       bool taken = branch.condition == nullptr;
       if (!taken) {
@@ -138,211 +179,146 @@ class Evaluator {
       }
       if (taken) return run(branch.body);
     }
-    return {};
+    return Flow::kNext;
   }
 
-  static Value make_loop(int64_t index, int64_t length) {
-    Dict loop;
-    loop.is_loop = true;
-    loop.members = {{"first", Value(index == 0)},
-                    {"last", Value(index + 1 == length)},
-                    {"index", Value(index + 1)},
-                    {"index0", Value(index)},
-                    {"length", Value(length)},
-                    {"revindex", Value(length - index)},
-                    {"revindex0", Value(length - index - 1)}};
-    return Value(std::move(loop));
-  }
-
-  // What a body sets is gone after each turn, as in jinja2.
-  Status run_in_scope(const Body& body, Variables variables) {
-    scopes_.push_back(std::move(variables));
-    const Status status = run(body);
-    scopes_.pop_back();
-    return status;
-  }
-
-  Status execute_for(const Statement& statement) {
-    ASSIGN_OR_RETURN(const Value source, evaluate(*statement.expression));
-    if (source.is_undefined()) return run_in_scope(statement.otherwise, {});
-    if (!source.is_list()) {
-      return located(Result<Value>(unsupported(cat("for over a ", source.type_name()))),
-                     statement.line)
-          .status();
+  Result<Flow> execute_set_block(const Statement& statement) {
+    Text printed;
+    {
+      const InScope in_scope(*this, inner_scope());
+      Capture capture(*this);
+      ASSIGN_OR_RETURN(const Flow flow, run(statement.body, statement.hidden));
+      if (flow != Flow::kNext) return flow;
+      printed = capture.take();
     }
-    const auto& items = source.list().items;
-    const auto length = static_cast<int64_t>(items.size());
-    if (length == 0) return run_in_scope(statement.otherwise, {});
-    for (int64_t i = 0; i < length; ++i) {
-      RETURN_IF_ERROR(count_steps(1, statement.line));
-      RETURN_IF_ERROR(run_in_scope(statement.body, {{statement.text, items[static_cast<size_t>(i)]},
-                                                    {"loop", make_loop(i, length)}}));
+    Value value(std::move(printed));
+    if (statement.expression != nullptr) {
+      captured_ = value;
+      ASSIGN_OR_RETURN(value, evaluate(*statement.expression));
     }
-    return {};
+    const Status status = assign(*statement.target, value);
+    if (!status.ok()) return located(status, statement.line);
+    return Flow::kNext;
   }
 
-  Result<Value> evaluate(const Expression& node) {
-    const Level level(depth_);
-    RETURN_IF_ERROR(enter(node.line));
-    return compute(node);
+  Result<Flow> execute_filter(const Statement& statement) {
+    const InScope in_scope(*this, inner_scope());
+    {
+      Capture capture(*this);
+      ASSIGN_OR_RETURN(const Flow flow, run(statement.body, statement.hidden));
+      if (flow != Flow::kNext) return flow;
+      captured_ = Value(capture.take());
+    }
+    ASSIGN_OR_RETURN(const Value value, evaluate(*statement.expression));
+    return print_text(value, statement.line);
   }
 
-  Result<Value> compute(const Expression& node) {
-    switch (node.kind) {
-      case ExpressionKind::kLiteral:
-        return literal(node);
-      case ExpressionKind::kName:
-        return look_up(node.text);
-      case ExpressionKind::kAnd:
-      case ExpressionKind::kOr:
-        return logical(node);
-      case ExpressionKind::kConditional:
-        return conditional(node);
-      case ExpressionKind::kArithmetic:
-        return arithmetic_chain(node);
-      default:
-        break;
+  // What jinja2 passes on as it is, so that it fails unless it is a text.
+  Result<Flow> print_text(const Value& value, int line) {
+    const Status status = value.is_text()
+                              ? print(value.text())
+                              : unsupported(cat("printing a ", value.type_name(), " from a block"));
+    if (!status.ok()) return located(status, line);
+    return Flow::kNext;
+  }
+
+  Status execute_call(const Statement& statement) {
+    const Value caller = macro_value(*statement.macro);
+    ASSIGN_OR_RETURN(const Value value, call(*statement.expression, &caller));
+    return print_text(value, statement.line).status();
+  }
+
+  Result<Flow> execute_with(const Statement& statement) {
+    const std::shared_ptr<Scope> inner = inner_scope();
+    for (const Assignment& assignment : statement.assignments) {
+      ASSIGN_OR_RETURN(const Value value, evaluate(*assignment.value));
+      const InScope in_scope(*this, inner);
+      const Status status = assign(*assignment.target, value);
+      if (!status.ok()) return located(status, statement.line);
     }
-    std::vector<Value> operands;
-    for (const ExpressionPtr& operand : node.operands) {
-      if (operand == nullptr) {
-        operands.emplace_back();
-        continue;
+    const InScope in_scope(*this, inner);
+    return run(statement.body, statement.hidden);
+  }
+
+  // The items of a loop one at a time: those of which the condition holds.
+  Result<Loop::Source> source_of(const Statement& statement, const Value& value) {
+    Loop::Source next;
+    if (value.is(Type::kIterator)) {
+      next = [this, value]() -> Result<std::optional<Value>> {
+        Iterator& iterator = value.iterator();
+        RETURN_IF_ERROR(budget_.take_steps(1));
+        if (iterator.next < iterator.items.size()) {
+          return std::optional(iterator.items[iterator.next++]);
+        }
+        if (!iterator.error.ok()) return iterator.error;
+        return std::optional<Value>();
+      };
+    } else {
+      ASSIGN_OR_RETURN(std::vector<Value> items, iterate(value, budget_));
+      next = [items = std::move(items), i = size_t{0}]() mutable -> Result<std::optional<Value>> {
+        return i < items.size() ? std::optional(items[i++]) : std::optional<Value>();
+      };
+    }
+    if (statement.condition == nullptr) return next;
+    return Loop::Source([this, &statement, next = std::move(next),
+                         scope = scope_]() -> Result<std::optional<Value>> {
+      while (true) {
+        ASSIGN_OR_RETURN(std::optional<Value> item, next());
+        if (!item) return item;
+        const InScope in_scope(*this, std::make_shared<Scope>(scope));
+        RETURN_IF_ERROR(assign(*statement.target, *item));
+        ASSIGN_OR_RETURN(const Value condition, evaluate(*statement.condition));
+        if (condition.is_true()) return item;
       }
-      ASSIGN_OR_RETURN(Value value, evaluate(*operand));
-      operands.push_back(std::move(value));
-    }
-    if (node.kind == ExpressionKind::kCompare) {
-      RETURN_IF_ERROR(count_comparison(node, operands));
-    }
-    ASSIGN_OR_RETURN(Value value, located(apply(node, operands), node.line));
-    RETURN_IF_ERROR(charge(value, node.line));
-    return value;
+    });
   }
 
-  static Value literal(const Expression& node) {
-    switch (node.literal) {
-      case LiteralKind::kNone:
-        return Value();
-      case LiteralKind::kBool:
-        return Value(node.integer != 0);
-      case LiteralKind::kInteger:
-        return Value(node.integer);
-      case LiteralKind::kString:
-        break;
+  Result<Flow> execute_for(const Statement& statement) {
+    ASSIGN_OR_RETURN(const Value value, evaluate(*statement.expression));
+    const auto loop = std::make_shared<Loop>();
+    Result<Loop::Source> source = source_of(statement, value);
+    if (!source.ok()) return located(source.status(), statement.line);
+    loop->source = std::move(source).value();
+    if (statement.condition == nullptr && !value.is(Type::kIterator)) {
+      ASSIGN_OR_RETURN(loop->length, length_of(value));
     }
-    return Value(Text(node.text, false));
+    Result<Flow> flow = run_loop(statement, loop);
+    // It may be kept by a namespace, and it keeps scopes.
+    loop->source = nullptr;
+    return flow;
   }
 
-  // and, or: the operand that decides, as in Python.
-  Result<Value> logical(const Expression& node) {
-    Value value;
-    for (const ExpressionPtr& operand : node.operands) {
-      ASSIGN_OR_RETURN(value, evaluate(*operand));
-      if (value.is_true() == (node.kind == ExpressionKind::kOr)) break;
+  Result<Flow> run_loop(const Statement& statement, const std::shared_ptr<Loop>& loop) {
+    // As in jinja2, `else` is for a loop of which no turn came to the end of its body.
+    bool has_completed = false;
+    while (true) {
+      Result<std::optional<Value>> item = loop->advance();
+      if (!item.ok()) return located(item.status(), statement.line);
+      if (!*item) break;
+      // What a body sets is gone after each turn, as in jinja2.
+      const InScope in_scope(*this, inner_scope());
+      Status status = budget_.take_steps(1);
+      if (status.ok()) status = assign(*statement.target, **item);
+      if (!status.ok()) return located(status, statement.line);
+      scope_->set("loop", Value(loop));
+      ASSIGN_OR_RETURN(const Flow flow, run(statement.body, statement.hidden));
+      if (flow == Flow::kBreak) break;
+      has_completed = has_completed || flow == Flow::kNext;
     }
-    return value;
+    if (has_completed) return Flow::kNext;
+    const InScope in_scope(*this, inner_scope());
+    return run(statement.otherwise, statement.hidden_otherwise);
   }
 
-  Result<Value> conditional(const Expression& node) {
-    ASSIGN_OR_RETURN(const Value condition, evaluate(*node.operands[1]));
-    if (condition.is_true()) return evaluate(*node.operands[0]);
-    if (node.operands[2] != nullptr) return evaluate(*node.operands[2]);
-    return Value(Undefined{"the condition is false and there is no else"});
-  }
-
-  Result<Value> arithmetic_chain(const Expression& node) {
-    ASSIGN_OR_RETURN(Value value, evaluate(*node.operands[0]));
-    for (size_t i = 1; i < node.operands.size(); ++i) {
-      ASSIGN_OR_RETURN(const Value operand, evaluate(*node.operands[i]));
-      ASSIGN_OR_RETURN(value,
-                       located(arithmetic(node.operators[i - 1], value, operand), node.line));
-      RETURN_IF_ERROR(charge(value, node.line));
-    }
-    return value;
-  }
-
-  static Result<Value> apply(const Expression& node, const std::vector<Value>& operands) {
-    const std::span<const Value> rest = std::span(operands).subspan(operands.empty() ? 0 : 1);
-    switch (node.kind) {
-      case ExpressionKind::kList:
-        return make_list(operands);
-      case ExpressionKind::kMember:
-        return get_member(operands[0], node.text);
-      case ExpressionKind::kIndex:
-        return get_index(operands[0], operands[1]);
-      case ExpressionKind::kSlice:
-        return get_slice(operands[0], operands[1], operands[2]);
-      case ExpressionKind::kFilter:
-        return apply_filter(node.text, operands[0], rest);
-      case ExpressionKind::kTest:
-        return Value(apply_test(node.text, operands[0]) != node.negated);
-      case ExpressionKind::kCall:
-        if (node.is_method) return call_method(node.text, operands[0], rest);
-        return call_function(node.text, operands);
-      case ExpressionKind::kNot:
-        return Value(!operands[0].is_true());
-      case ExpressionKind::kNegate:
-        return negate(operands[0]);
-      case ExpressionKind::kConcatenate:
-        return concatenate(operands);
-      case ExpressionKind::kCompare:
-        return compare(node.operators[0], operands[0], operands[1]);
-      default:
-        break;
-    }
-    return runtime_error("an expression of unknown kind");
-  }
-
-  // A comparison may look at all of both operands.
-  Status count_comparison(const Expression& node, const std::vector<Value>& operands) {
-    int64_t cost = 0;
-    for (const Value& value : operands) cost += comparison_cost(value);
-    return count_steps(cost, node.line);
-  }
-  static int64_t comparison_cost(const Value& value) {
-    if (value.is_text()) return static_cast<int64_t>(value.text().cost()) / kBytesPerStep;
-    int64_t cost = 0;
-    if (value.is_list()) {
-      for (const Value& item : value.list().items) cost += 1 + comparison_cost(item);
-    }
-    return cost;
-  }
-
-  static Result<Value> make_list(const std::vector<Value>& items) {
-    int depth = 1;
-    for (const Value& item : items) {
-      if (item.is_list()) depth = std::max(depth, item.list().depth + 1);
-    }
-    if (depth > kMaxListDepth) {
-      return runtime_error(cat("lists nested more than ", kMaxListDepth, " levels"));
-    }
-    return Value(List{items, depth});
-  }
-
-  static Result<Value> concatenate(const std::vector<Value>& operands) {
-    Text joined;
-    for (const Value& operand : operands) {
-      ASSIGN_OR_RETURN(const Text text, to_text(operand));
-      joined.append(text);
-    }
-    return Value(std::move(joined));
-  }
-
-  const ChatTemplateLimits& limits_;
-  int64_t steps_ = 0;
-  int64_t work_left_;
-  int depth_ = 0;
-  std::vector<Variables> scopes_;
   Text output_;
+  int captures_ = 0;
 };
 
 }  // namespace
 
-Result<Text> evaluate(const Body& body, Variables globals, const ChatTemplateLimits& limits) {
-  Evaluator evaluator(std::move(globals), limits);
-  RETURN_IF_ERROR(evaluator.run(body));
-  return evaluator.take();
+Result<Text> evaluate(const Template& source, const Variables& globals,
+                      const std::optional<std::tm>& now, const ChatTemplateLimits& limits) {
+  return Evaluator(limits, now).render(source, globals);
 }
 
 }  // namespace lserve::jinja

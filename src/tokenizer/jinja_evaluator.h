@@ -1,6 +1,8 @@
 // Runs a parsed template within limits: a template comes from a file that nobody vouches for.
 #pragma once
 
+#include <ctime>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,8 +16,10 @@ namespace lserve::jinja {
 
 using Variables = std::vector<std::pair<std::string, Value>>;
 
-// Every node, every loop turn, every element of a list made and every kilobyte of text is a step.
-// Errors (kRuntime), with line: a limit, raise_exception, an operation that has no meaning.
-Result<Text> evaluate(const Body& body, Variables globals, const ChatTemplateLimits& limits);
+// What is charged: jinja_budget.h. `now`: what strftime_now takes for the local time.
+// Errors, with line: kModel for what is not supported; kRuntime for a limit, raise_exception, an
+// operation that has no result.
+Result<Text> evaluate(const Template& source, const Variables& globals,
+                      const std::optional<std::tm>& now, const ChatTemplateLimits& limits);
 
 }  // namespace lserve::jinja

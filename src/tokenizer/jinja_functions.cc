@@ -1,152 +1,131 @@
 #include "tokenizer/jinja_functions.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <array>
 
 #include "base/strings.h"
-#include "base/utf8.h"
 #include "tokenizer/jinja_operations.h"
-#include "tokenizer/unicode_class.h"
+#include "tokenizer/jinja_print.h"
 
 namespace lserve::jinja {
 
 namespace {
 
-constexpr std::array<std::string_view, 8> kFilters = {"count", "d",      "default", "length",
-                                                      "lower", "string", "trim",    "upper"};
-constexpr std::array<std::string_view, 12> kTests = {"boolean",  "defined", "false", "integer",
-                                                     "iterable", "mapping", "none",  "number",
-                                                     "sequence", "string",  "true",  "undefined"};
-constexpr std::array<std::string_view, 5> kMethods = {"lower", "lstrip", "rstrip", "strip",
-                                                      "upper"};
-constexpr std::array<std::string_view, 7> kLoopMembers = {"first",  "index",    "index0",   "last",
-                                                          "length", "revindex", "revindex0"};
+constexpr int64_t kMaxRange = 100'000;  // jinja2's sandbox has the same
+constexpr size_t kMaxTimeFormat = 256;
 
-template <size_t N>
-bool contains(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-template <size_t N>
-std::string join(const std::array<std::string_view, N>& names) {
-  std::string text;
-  for (const std::string_view name : names) text += cat(text.empty() ? "" : ", ", name);
-  return text;
-}
-
-Text strip(const Text& text, bool left, bool right) {
-  const std::string& bytes = text.bytes();
-  size_t begin = bytes.size();  // of the first character that stays
-  size_t end = 0;               // of the last one
-  for (size_t i = 0; i < bytes.size();) {
-    const CodePoint c = decode_utf8(bytes, i);
-    const size_t next = i + static_cast<size_t>(c.length);
-    if (!is_python_space(c.value)) {
-      begin = std::min(begin, i);
-      end = next;
-    }
-    i = next;
+Result<Value> range(const Arguments& arguments, Budget& budget) {
+  ASSIGN_OR_RETURN(const Bound bound, bind("range", arguments, {"start", "stop", "step"}, 1));
+  if (!arguments.named.empty()) return unsupported("range with named arguments");
+  List list;
+  list.kind = ListKind::kRange;
+  ASSIGN_OR_RETURN(const int64_t first, integer_or(bound[0], 0, "a bound of range"));
+  list.start = bound[1] ? first : 0;
+  ASSIGN_OR_RETURN(list.stop, integer_or(bound[1], first, "a bound of range"));
+  ASSIGN_OR_RETURN(list.step, integer_or(bound[2], 1, "a step of range"));
+  if (list.step == 0) return runtime_error("range with step 0");
+  // In wider numbers, so that no difference overflows.
+  const __int128 span =
+      list.step > 0 ? __int128{list.stop} - list.start : __int128{list.start} - list.stop;
+  const __int128 stride = list.step > 0 ? __int128{list.step} : -__int128{list.step};
+  const __int128 count = span > 0 ? (span + stride - 1) / stride : 0;
+  if (count > kMaxRange) return runtime_error(cat("a range of more than ", kMaxRange, " numbers"));
+  RETURN_IF_ERROR(budget.take_steps(static_cast<int64_t>(count)));
+  for (int64_t i = 0; i < static_cast<int64_t>(count); ++i) {
+    list.items.push_back(Value(list.start + i * list.step));
   }
-  if (!left) begin = 0;
-  if (!right) end = bytes.size();
-  return text.slice(begin, std::max(begin, end));
+  return Value(std::move(list));
 }
 
-// Character by character; unlike Python, without the few characters that become several ("ß").
-Text change_case(const Text& text, bool to_upper) {
-  Text result;
-  size_t i = 0;
-  for (const Text::Run& run : text.runs()) {
-    std::string part;
-    while (i < run.end) {
-      const CodePoint c = decode_utf8(text.bytes(), i);
-      if (c.value == kInvalidCodePoint) {
-        part += text.bytes()[i];
-      } else {
-        const auto code_point = static_cast<utf8proc_int32_t>(c.value);
-        append_utf8(static_cast<char32_t>(to_upper ? utf8proc_toupper(code_point)
-                                                   : utf8proc_tolower(code_point)),
-                    part);
+// dict(pairs or another, name=value, ...).
+Result<std::vector<Member>> dict_members(std::string_view what, const Arguments& arguments,
+                                         Budget& budget) {
+  if (arguments.positional.size() > 1) return unsupported(cat(what, " with several arguments"));
+  std::vector<Member> members;
+  if (!arguments.positional.empty()) {
+    const Value& source = arguments.positional[0];
+    if (source.is_undefined()) return runtime_error(source.why_undefined());
+    if (source.is_dict()) {
+      RETURN_IF_ERROR(budget.take_steps(static_cast<int64_t>(source.dict().members.size())));
+      members = source.dict().members;
+    } else {
+      ASSIGN_OR_RETURN(const std::vector<Value> pairs, iterate(source, budget));
+      for (const Value& pair : pairs) {
+        ASSIGN_OR_RETURN(const std::vector<Value> parts, iterate(pair, budget));
+        if (parts.size() != 2) return unsupported(cat(what, " of other than pairs"));
+        RETURN_IF_ERROR(set_member(members, parts[0], parts[1], budget));
       }
-      i += static_cast<size_t>(c.length);
     }
-    result.append(part, run.from_message);
   }
-  return result;
+  for (const auto& [name, value] : arguments.named) {
+    RETURN_IF_ERROR(set_member(members, Value(own_text(name)), value, budget));
+  }
+  return members;
 }
 
-Result<Value> get_length(const Value& value) {
-  if (value.is_undefined()) return Value(int64_t{0});
-  if (value.is_text()) return Value(count_characters(value.text().bytes()));
-  if (value.is_list()) return Value(static_cast<int64_t>(value.list().items.size()));
-  if (value.is_dict()) return Value(static_cast<int64_t>(value.dict().members.size()));
-  return unsupported(cat("the length of ", value.type_name()));
+Result<Value> make_namespace(const Arguments& arguments, Budget& budget) {
+  ASSIGN_OR_RETURN(const std::vector<Member> members, dict_members("namespace", arguments, budget));
+  auto space = std::make_shared<Namespace>();
+  for (const auto& [key, value] : members) {
+    if (!key.is_text()) return unsupported("a namespace with names other than texts");
+    if (key.bytes().starts_with('_'))
+      return unsupported("a namespace with a name beginning with _");
+    space->members.emplace_back(key.text(), value);
+  }
+  return Value(std::move(space));
 }
 
-Status too_many(std::string_view name, size_t most) {
-  return unsupported(cat(name, " with more than ", most, " arguments"));
+Result<Value> strftime_now(const Arguments& arguments, const std::optional<std::tm>& now,
+                           Budget& budget) {
+  ASSIGN_OR_RETURN(const Bound bound, bind("strftime_now", arguments, {"format"}, 1));
+  ASSIGN_OR_RETURN(const Text format, text_argument(*bound[0], "a time's format"));
+  if (format.size() == 0) return Value(Text());
+  if (format.size() > kMaxTimeFormat) return unsupported("a time's format of that length");
+  std::tm time{};
+  if (now) {
+    time = *now;
+  } else {
+    const std::time_t seconds = std::time(nullptr);
+    if (localtime_r(&seconds, &time) == nullptr) return runtime_error("no local time");
+  }
+  std::array<char, 4096> buffer;
+  // A space more, because a length of 0 would otherwise have two meanings.
+  const std::string padded = format.bytes() + " ";
+  const size_t length = std::strftime(buffer.data(), buffer.size(), padded.c_str(), &time);
+  if (length == 0) return unsupported("a time of that length");
+  return budget.pay(Text(std::string(buffer.data(), length - 1),
+                         std::any_of(format.runs().begin(), format.runs().end(),
+                                     [](const Text::Run& run) { return run.from_message; })));
 }
 
 }  // namespace
 
-bool is_known_filter(std::string_view name) { return contains(kFilters, name); }
-bool is_known_test(std::string_view name) { return contains(kTests, name); }
-bool is_known_function(std::string_view name) { return name == "raise_exception"; }
-bool is_known_method(std::string_view name) { return contains(kMethods, name); }
-bool is_known_loop_member(std::string_view name) { return contains(kLoopMembers, name); }
-std::string known_filters() { return join(kFilters); }
-std::string known_tests() { return join(kTests); }
-
-Result<Value> apply_filter(std::string_view name, const Value& value,
-                           std::span<const Value> arguments) {
-  if (name == "default" || name == "d") {
-    if (arguments.size() > 2) return too_many(name, 2);
-    const bool replaces_false = arguments.size() == 2 && arguments[1].is_true();
-    if (!value.is_undefined() && !(replaces_false && !value.is_true())) return value;
-    return arguments.empty() ? Value(Text()) : arguments[0];
+std::vector<std::pair<std::string, Value>> global_functions() {
+  std::vector<std::pair<std::string, Value>> functions;
+  for (const char* name : {"raise_exception", "strftime_now", "range", "dict", "namespace",
+                           "cycler", "joiner", "lipsum"}) {
+    Callable callable;
+    callable.name = name;
+    functions.emplace_back(name, Value(std::move(callable)));
   }
-  if (!arguments.empty()) return too_many(name, 0);
-  if (name == "length" || name == "count") return get_length(value);
-  ASSIGN_OR_RETURN(Text text, to_text(value));
-  if (name == "string") return Value(std::move(text));
-  if (name == "trim") return Value(strip(text, true, true));
-  return Value(change_case(text, name == "upper"));
+  return functions;
 }
 
-bool apply_test(std::string_view name, const Value& value) {
-  if (name == "defined") return !value.is_undefined();
-  if (name == "undefined") return value.is_undefined();
-  if (name == "none") return value.is_none();
-  if (name == "boolean") return value.is_bool();
-  if (name == "true") return value.is_bool() && value.number() == 1;
-  if (name == "false") return value.is_bool() && value.number() == 0;
-  if (name == "integer") return value.is_integer();
-  if (name == "number") return value.is_number();
-  if (name == "string") return value.is_text();
-  if (name == "mapping") return value.is_dict();
-  // jinja2's undefined has a length and an iterator, so it is "sequence" and "iterable".
-  return !value.is_none() && !value.is_number();
-}
-
-Result<Value> call_function(std::string_view name, std::span<const Value> arguments) {
-  if (arguments.size() != 1) return unsupported(cat(name, " with other than one argument"));
-  ASSIGN_OR_RETURN(const Text text, to_text(arguments[0]));
-  return runtime_error(text.bytes());
-}
-
-Result<Value> call_method(std::string_view name, const Value& object,
-                          std::span<const Value> arguments) {
-  if (object.is_undefined()) return runtime_error(object.why_undefined());
-  if (!object.is_text()) {
-    return unsupported(cat("the method ", name, " of a ", object.type_name()));
+Result<Value> call_function(std::string_view name, const Arguments& arguments,
+                            const std::optional<std::tm>& now, Budget& budget) {
+  if (name == "range") return range(arguments, budget);
+  if (name == "namespace") return make_namespace(arguments, budget);
+  if (name == "strftime_now") return strftime_now(arguments, now, budget);
+  if (name == "dict") {
+    ASSIGN_OR_RETURN(std::vector<Member> members, dict_members("dict", arguments, budget));
+    return make_dict(std::move(members));
   }
-  if (!arguments.empty()) return too_many(name, 0);
-  if (name == "upper" || name == "lower") {
-    return Value(change_case(object.text(), name == "upper"));
+  if (name == "raise_exception") {
+    ASSIGN_OR_RETURN(const Bound bound, bind("raise_exception", arguments, {"message"}, 1));
+    ASSIGN_OR_RETURN(const Text text, to_text(*bound[0], budget));
+    return runtime_error(text.bytes());
   }
-  return Value(strip(object.text(), name != "rstrip", name != "lstrip"));
+  return unsupported(cat("the function ", quoted(name)));
 }
 
 }  // namespace lserve::jinja

@@ -1,31 +1,28 @@
-// The filters, tests, functions and methods that templates may use, by name.
+// The functions that templates find beside their variables.
 #pragma once
 
-#include <span>
+#include <ctime>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/status.h"
+#include "tokenizer/jinja_arguments.h"
+#include "tokenizer/jinja_budget.h"
 #include "tokenizer/jinja_value.h"
 
 namespace lserve::jinja {
 
-bool is_known_filter(std::string_view name);
-bool is_known_test(std::string_view name);
-bool is_known_function(std::string_view name);
-bool is_known_method(std::string_view name);
-bool is_known_loop_member(std::string_view name);
-// Comma-separated names, for messages.
-std::string known_filters();
-std::string known_tests();
+// raise_exception, strftime_now, range, dict, namespace; and those of jinja2 that are defined, but
+// not supported: cycler, joiner, lipsum.
+std::vector<std::pair<std::string, Value>> global_functions();
 
-// Errors: kRuntime, without a line. REQUIRES: the name is known.
-Result<Value> apply_filter(std::string_view name, const Value& value,
-                           std::span<const Value> arguments);
-bool apply_test(std::string_view name, const Value& value);
-// raise_exception(text) is an error with that text.
-Result<Value> call_function(std::string_view name, std::span<const Value> arguments);
-Result<Value> call_method(std::string_view name, const Value& object,
-                          std::span<const Value> arguments);
+// `now` stands in for the local time. raise_exception(text) is an error with that text (kRuntime).
+// Errors, without a line: kModel for functions that are not supported and arguments that do not
+// fit.
+Result<Value> call_function(std::string_view name, const Arguments& arguments,
+                            const std::optional<std::tm>& now, Budget& budget);
 
 }  // namespace lserve::jinja

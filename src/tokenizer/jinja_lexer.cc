@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 
 #include "base/strings.h"
@@ -13,9 +14,8 @@ namespace lserve::jinja {
 
 namespace {
 
-constexpr std::array<std::string_view, 7> kLongOperators = {
-    "==", "!=", "<=", ">=", "//", "**", "~"};
-constexpr std::string_view kShortOperators = "+-*/%=<>()[]{}.,:|";
+constexpr std::array<std::string_view, 6> kLongOperators = {"==", "!=", "<=", ">=", "//", "**"};
+constexpr std::string_view kShortOperators = "+-*/%=<>()[]{}.,:|~";
 
 // Line breaks of all kinds become "\n"; the last one of the file is dropped, as jinja2 does.
 std::string normalise_line_breaks(std::string_view source) {
@@ -35,7 +35,6 @@ std::string normalise_line_breaks(std::string_view source) {
 
 bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_tag_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\v' || c == '\f'; }
 
 // The end of the Python white space that begins at `begin`.
 size_t skip_space(std::string_view text, size_t begin) {
@@ -67,6 +66,12 @@ class Lexer {
       const size_t tag = find_tag();
       RETURN_IF_ERROR(lex_text(tag));
       if (tag == source_.size()) break;
+      if (const size_t end = raw_begin_end(tag); end > 0) {
+        line_starting_ = source_[end - 1] == '\n';
+        advance(end);
+        RETURN_IF_ERROR(lex_raw());
+        continue;
+      }
       RETURN_IF_ERROR(source_[tag + 1] == '#' ? skip_comment() : lex_tag());
     }
     emit(TokenKind::kEnd, "");
@@ -78,7 +83,7 @@ class Lexer {
     return template_error(ErrorKind::kModel, line_, what);
   }
   void emit(TokenKind kind, std::string text, int64_t integer = 0) {
-    tokens_.push_back({kind, std::move(text), integer, line_});
+    tokens_.push_back({kind, std::move(text), integer, 0, line_});
   }
   void advance(size_t end) {
     line_ += static_cast<int>(std::count(source_.begin() + static_cast<ptrdiff_t>(position_),
@@ -117,6 +122,42 @@ class Lexer {
     return {};
   }
 
+  // The end of the word at `begin` and the white space around it; 0 if another word is there.
+  size_t skip_word(size_t begin, std::string_view word) const {
+    const size_t at = skip_space(source_, begin);
+    if (!source_.substr(at).starts_with(word)) return 0;
+    return skip_space(source_, at + word.size());
+  }
+  // Behind {% raw %} and, with a sign, the white space after it; 0 if something else is at `tag`.
+  size_t raw_begin_end(size_t tag) const {
+    if (source_[tag + 1] != '%') return 0;
+    const bool has_sign = tag + 2 < source_.size() && is_sign(source_[tag + 2]);
+    const size_t end = skip_word(tag + (has_sign ? 3 : 2), "raw");
+    if (end == 0) return 0;
+    if (source_.substr(end).starts_with("%}")) return end + 2;
+    return source_.substr(end).starts_with("-%}") ? skip_space(source_, end + 3) : 0;
+  }
+  static bool is_sign(char c) { return c == '-' || c == '+'; }
+
+  // Text up to {% endraw %}, whatever it looks like.
+  Status lex_raw() {
+    for (size_t tag = source_.find("{%", position_); tag != std::string_view::npos;
+         tag = source_.find("{%", tag + 1)) {
+      const bool has_sign = tag + 2 < source_.size() && is_sign(source_[tag + 2]);
+      const size_t end = skip_word(tag + (has_sign ? 3 : 2), "endraw");
+      if (end == 0) continue;
+      const std::string_view rest = source_.substr(end);
+      const bool closes = rest.starts_with("%}") ||
+                          (rest.size() > 2 && is_sign(rest[0]) && rest.substr(1).starts_with("%}"));
+      if (!closes) continue;
+      RETURN_IF_ERROR(lex_text(tag));
+      advance(end);
+      close_tag("%}", true);
+      return {};
+    }
+    return error("{% raw %} is not closed");
+  }
+
   // Moves past the end of a tag: its sign, closing brackets, and the space that goes with them.
   // REQUIRES: at_end(closing).
   void close_tag(std::string_view closing, bool trims_line_break) {
@@ -153,14 +194,10 @@ class Lexer {
     const std::string_view closing = is_block ? "%}" : "}}";
     emit(is_block ? TokenKind::kBlockBegin : TokenKind::kVariableBegin, "");
     position_ += 2;
-    // jinja2 knows "{{+" too: there it is a unary plus.
-    if (position_ < source_.size() &&
-        (source_[position_] == '-' || (is_block && source_[position_] == '+'))) {
-      ++position_;
-    }
+    if (position_ < source_.size() && is_sign(source_[position_])) ++position_;
     std::vector<char> open;  // brackets; within them "}}" is no end
     while (true) {
-      while (position_ < source_.size() && is_tag_space(source_[position_])) advance(position_ + 1);
+      advance(skip_space(source_, position_));
       if (position_ == source_.size()) return error(cat("no ", closing));
       if (open.empty() && at_end(closing, is_block ? "-+" : "-")) break;
       RETURN_IF_ERROR(lex_token(open));
@@ -172,33 +209,116 @@ class Lexer {
 
   Status lex_token(std::vector<char>& open) {
     const char c = source_[position_];
-    if (is_name_start(c)) {
-      size_t end = position_;
-      while (end < source_.size() && (is_name_start(source_[end]) || is_digit(source_[end]))) ++end;
+    if (is_digit(c)) return lex_number();
+    if (const size_t end = name_end(); end > position_) {
       emit(TokenKind::kName, std::string(source_.substr(position_, end - position_)));
       position_ = end;
       return {};
     }
-    if (is_digit(c)) return lex_number();
     if (c == '"' || c == '\'') return lex_string();
     return lex_operator(open);
   }
 
-  Status lex_number() {
-    int64_t value = 0;
-    const std::string_view rest = source_.substr(position_);
-    const auto [end, failure] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
-    const auto length = static_cast<size_t>(end - rest.data());
-    if (failure != std::errc()) return error("a number is out of range");
-    const bool is_float =
-        length + 1 < rest.size() && rest[length] == '.' && is_digit(rest[length + 1]);
-    if (is_float || (length < rest.size() && is_name_start(rest[length]))) {
-      return error(cat("the number ", quoted(rest.substr(0, length + 2)),
-                       " is not supported (supported: whole decimal numbers)"));
+  // Behind the name at the cursor, which is there if there is none.
+  size_t name_end() const {
+    size_t end = position_;
+    while (end < source_.size()) {
+      const CodePoint c = decode_utf8(source_, end);
+      const bool is_ascii = c.value < 0x80;
+      const bool continues = is_ascii ? is_name_start(source_[end]) || is_digit(source_[end])
+                                      : char_class(c.value) == CharClass::kLetter;
+      if (!continues) break;
+      end += static_cast<size_t>(c.length);
     }
-    if (length > 1 && rest[0] == '0') return error("a number begins with 0");
-    emit(TokenKind::kInteger, std::string(rest.substr(0, length)), value);
-    position_ += length;
+    return end;
+  }
+
+  // The end of a run of digits of that base with single underscores between them (and, after a
+  // prefix, one in front), whose digits are appended; `begin` if there are none.
+  size_t scan_digits(size_t begin, int base, bool may_lead, std::string& digits) const {
+    const auto is_digit_of_base = [&](size_t i) {
+      int value = 0;
+      return i < source_.size() && std::isxdigit(static_cast<unsigned char>(source_[i])) != 0 &&
+             std::from_chars(&source_[i], &source_[i] + 1, value, base).ec == std::errc();
+    };
+    size_t end = begin;
+    while (end < source_.size()) {
+      const bool separates = source_[end] == '_' && (end > begin || may_lead);
+      const size_t at = separates ? end + 1 : end;
+      if (!is_digit_of_base(at)) break;
+      digits += source_[at];
+      end = at + 1;
+    }
+    return end;
+  }
+
+  // Behind the fraction and exponent that follow a number's whole part; `begin` if there are none.
+  size_t scan_fraction(size_t begin, std::string& digits) const {
+    size_t end = begin;
+    std::string part = ".";
+    if (end < source_.size() && source_[end] == '.') {
+      const size_t after = scan_digits(end + 1, 10, false, part);
+      if (after > end + 1) {
+        digits += part;
+        end = after;
+      }
+    }
+    if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
+      std::string exponent(1, 'e');
+      size_t at = end + 1;
+      if (at < source_.size() && is_sign(source_[at])) exponent += source_[at++];
+      const size_t after = scan_digits(at, 10, false, exponent);
+      if (after > at) {
+        digits += exponent;
+        end = after;
+      }
+    }
+    return end;
+  }
+
+  Status lex_number() {
+    std::string digits;
+    const size_t whole = scan_digits(position_, 10, false, digits);
+    // In a.0.1 the numbers are two indices.
+    const bool after_dot = position_ > 0 && source_[position_ - 1] == '.';
+    const size_t end = after_dot ? whole : scan_fraction(whole, digits);
+    if (end > whole) {
+      Token token{TokenKind::kFloat, std::move(digits), 0, 0, line_};
+      const char* last = token.text.data() + token.text.size();
+      if (std::from_chars(token.text.data(), last, token.real).ec != std::errc()) {
+        return error("a number is out of range");
+      }
+      tokens_.push_back(std::move(token));
+      position_ = end;
+      return {};
+    }
+    return lex_integer();
+  }
+
+  Status lex_integer() {
+    std::string digits;
+    const char letter =
+        source_[position_] == '0' && position_ + 1 < source_.size()
+            ? static_cast<char>(std::tolower(static_cast<unsigned char>(source_[position_ + 1])))
+            : '\0';
+    int base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 10;
+    size_t end = base == 10 ? position_ : scan_digits(position_ + 2, base, true, digits);
+    if (base != 10 && end == position_ + 2) {
+      base = 10;
+      end = position_;
+    }
+    if (base == 10) end = scan_digits(position_, 10, false, digits);
+    if (base == 10 && digits.size() > 1 && digits[0] == '0' &&
+        digits.find_first_not_of('0') != std::string::npos) {
+      return error("a number begins with 0");
+    }
+    int64_t value = 0;
+    if (std::from_chars(digits.data(), digits.data() + digits.size(), value, base).ec !=
+        std::errc()) {
+      return error("a number is out of range");
+    }
+    emit(TokenKind::kInteger, std::string(source_.substr(position_, end - position_)), value);
+    position_ = end;
     return {};
   }
 

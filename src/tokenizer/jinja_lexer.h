@@ -1,5 +1,6 @@
 // Jinja source to tokens, with the white-space rules of trim_blocks and lstrip_blocks: the first
 // line break after a block or comment goes, and so does indentation before one that begins a line.
+// {% raw %} is resolved here: what it encloses is text.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@ enum class TokenKind {
   kBlockEnd,       // %}
   kName,           // identifiers and keywords
   kInteger,
+  kFloat,
   kString,    // escapes resolved
   kOperator,  // one of + - * / // % ** ~ = == != < <= > >= ( ) [ ] { } . , : |
   kEnd,
@@ -28,10 +30,11 @@ struct Token {
   TokenKind kind = TokenKind::kEnd;
   std::string text;
   int64_t integer = 0;
+  double real = 0;
   int line = 1;
 };
 
-// Errors (kModel): an unknown character, an unclosed tag or string, a number that is no int64; each
+// Errors (kModel): an unknown character, an unclosed tag or string, a number beyond 64 bits; each
 // with its line. ENSURES: the last token is kEnd.
 Result<std::vector<Token>> tokenise(std::string_view source);
 

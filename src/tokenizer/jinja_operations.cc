@@ -1,42 +1,21 @@
 #include "tokenizer/jinja_operations.h"
 
-#include <string.h>  // memmem: linear, where std::string::find is quadratic
-
 #include <algorithm>
-#include <optional>
+#include <numeric>
+#include <span>
+#include <utility>
 
 #include "base/strings.h"
-#include "base/utf8.h"
+#include "tokenizer/jinja_string.h"
 
 namespace lserve::jinja {
 
 namespace {
 
-bool contains_bytes(std::string_view text, std::string_view part) {
-  if (part.empty()) return true;
-  return memmem(text.data(), text.size(), part.data(), part.size()) != nullptr;
-}
-
-Result<bool> contains(const Value& container, const Value& element) {
-  if (container.is_text()) {
-    if (!element.is_text()) {
-      return unsupported(cat("\"in\" of a string with ", element.type_name()));
-    }
-    return contains_bytes(container.text().bytes(), element.text().bytes());
-  }
-  if (container.is_list()) {
-    const auto& items = container.list().items;
-    return std::any_of(items.begin(), items.end(),
-                       [&](const Value& item) { return equal(item, element); });
-  }
-  if (container.is_dict()) {
-    const auto& members = container.dict().members;
-    return element.is_text() &&
-           std::any_of(members.begin(), members.end(),
-                       [&](const auto& member) { return member.first == element.text().bytes(); });
-  }
-  if (container.is_undefined()) return false;
-  return unsupported(cat("\"in\" of ", container.type_name()));
+// Exact for every int64_t beside every double.
+long double exact(const Value& value) {
+  return value.is(Type::kFloat) ? static_cast<long double>(value.number())
+                                : static_cast<long double>(value.integer());
 }
 
 Status wrong_types(std::string_view op, const Value& left, const Value& right) {
@@ -46,180 +25,268 @@ Status wrong_types(std::string_view op, const Value& left, const Value& right) {
   return unsupported(cat(op, " of ", left.type_name(), " and ", right.type_name()));
 }
 
-// Python's // and %: rounded towards minus infinity.
-std::optional<int64_t> integer_operation(std::string_view op, int64_t a, int64_t b) {
-  int64_t result = 0;
-  if (op == "+")
-    return __builtin_add_overflow(a, b, &result) ? std::nullopt : std::optional(result);
-  if (op == "-")
-    return __builtin_sub_overflow(a, b, &result) ? std::nullopt : std::optional(result);
-  if (op == "*")
-    return __builtin_mul_overflow(a, b, &result) ? std::nullopt : std::optional(result);
-  if (b == 0 || (b == -1 && a == INT64_MIN)) return std::nullopt;
-  const bool adjust = a % b != 0 && (a < 0) != (b < 0);
-  return op == "//" ? a / b - (adjust ? 1 : 0) : a % b + (adjust ? b : 0);
+bool is_sequence(const Value& value) {
+  return value.is_list(ListKind::kList) || value.is_list(ListKind::kTuple);
 }
 
-// The index of the byte at which character number `character` begins.
-size_t byte_offset(std::string_view text, int64_t character) {
-  size_t offset = 0;
-  while (character > 0 && offset < text.size()) {
-    offset += static_cast<size_t>(decode_utf8(text, offset).length);
-    --character;
+Result<bool> equal_items(const std::vector<Value>& left, const std::vector<Value>& right,
+                         Budget& budget) {
+  if (left.size() != right.size()) return false;
+  for (size_t i = 0; i < left.size(); ++i) {
+    ASSIGN_OR_RETURN(const bool same, equal(left[i], right[i], budget));
+    if (!same) return false;
   }
-  return offset;
+  return true;
 }
 
-Result<int64_t> slice_bound(const Value& bound, int64_t size, int64_t fallback) {
-  if (bound.is_none()) return fallback;
-  if (bound.is_undefined()) return runtime_error(bound.why_undefined());
-  if (!bound.is_number()) {
-    return unsupported(cat("a slice bounded by ", bound.type_name()));
+Result<bool> equal_dicts(const Dict& left, const Dict& right, Budget& budget) {
+  if (left.members.size() != right.members.size()) return false;
+  for (const auto& [key, value] : left.members) {
+    ASSIGN_OR_RETURN(const Value* other, find_member(right, key, budget));
+    if (other == nullptr) return false;
+    ASSIGN_OR_RETURN(const bool same, equal(value, *other, budget));
+    if (!same) return false;
   }
-  const int64_t value = bound.number();
-  return std::clamp<int64_t>(value < 0 ? value + size : value, 0, size);
+  return true;
 }
 
-Value undefined_member(const Value& object, std::string_view name) {
-  return Value(Undefined{cat("'", object.type_name(), " object' has no member ", quoted(name))});
+Result<bool> equal_lists(const Value& left, const Value& right, Budget& budget) {
+  const List& a = left.list();
+  const List& b = right.list();
+  if (a.kind != b.kind) return false;
+  if (&a == &b) return true;
+  if (a.kind > ListKind::kRange) return unsupported(cat("== of ", left.type_name()));
+  return equal_items(a.items, b.items, budget);
+}
+
+Result<bool> less_items(const std::vector<Value>& left, const std::vector<Value>& right,
+                        Budget& budget) {
+  for (size_t i = 0; i < std::min(left.size(), right.size()); ++i) {
+    ASSIGN_OR_RETURN(const bool same, equal(left[i], right[i], budget));
+    if (!same) return less_than(left[i], right[i], budget);
+  }
+  return left.size() < right.size();
+}
+
+Result<bool> iterator_contains(Iterator& iterator, const Value& element, Budget& budget) {
+  while (iterator.next < iterator.items.size()) {
+    ASSIGN_OR_RETURN(const bool same, equal(iterator.items[iterator.next++], element, budget));
+    if (same) return true;
+  }
+  if (!iterator.error.ok()) return iterator.error;
+  return false;
+}
+
+// Two sorted runs of indices into one; the left one first where neither is less.
+Status merge_runs(const std::vector<Value>& keys, bool descending, Budget& budget,
+                  std::span<const size_t> left, std::span<const size_t> right,
+                  std::span<size_t> out) {
+  size_t i = 0, j = 0;
+  for (size_t& place : out) {
+    bool takes_right = i == left.size();
+    if (!takes_right && j < right.size()) {
+      const Value& a = keys[left[i]];
+      const Value& b = keys[right[j]];
+      ASSIGN_OR_RETURN(takes_right, descending ? less_than(a, b, budget) : less_than(b, a, budget));
+    }
+    place = takes_right ? right[j++] : left[i++];
+  }
+  return {};
 }
 
 }  // namespace
 
 Status unsupported(std::string_view what) { return model_error(cat(what, " is not supported")); }
 
-int64_t count_characters(std::string_view text) {
-  int64_t count = 0;
-  for (size_t i = 0; i < text.size(); ++count) {
-    i += static_cast<size_t>(decode_utf8(text, i).length);
+Result<bool> equal(const Value& left, const Value& right, Budget& budget) {
+  RETURN_IF_ERROR(budget.take_steps(1));
+  if (left.is_number() && right.is_number()) return exact(left) == exact(right);
+  if (left.type() != right.type()) return false;
+  switch (left.type()) {
+    case Type::kUndefined:
+    case Type::kNone:
+      return true;
+    case Type::kText:
+      RETURN_IF_ERROR(budget.scan(std::min(left.bytes().size(), right.bytes().size())));
+      return left.bytes() == right.bytes();
+    case Type::kList:
+      return equal_lists(left, right, budget);
+    case Type::kDict:
+      return equal_dicts(left.dict(), right.dict(), budget);
+    case Type::kCallable: {
+      const Callable& a = left.callable();
+      const Callable& b = right.callable();
+      const bool are_methods =
+          a.kind == Callable::Kind::kMethod && b.kind == Callable::Kind::kMethod;
+      return left.is_same(right) || (are_methods && a.name == b.name && a.object.is_same(b.object));
+    }
+    default:
+      return left.is_same(right);
   }
-  return count;
 }
 
-Result<Text> to_text(const Value& value) {
-  if (value.is_text()) return value.text();
-  if (value.is_undefined()) return Text();
-  if (value.is_none()) return Text("None", false);
-  if (value.is_bool()) return Text(value.number() != 0 ? "True" : "False", false);
-  if (value.is_integer()) return Text(std::to_string(value.number()), false);
-  return unsupported(cat("printing a ", value.type_name()));
+Result<bool> less_than(const Value& left, const Value& right, Budget& budget) {
+  RETURN_IF_ERROR(budget.take_steps(1));
+  if (left.is_number() && right.is_number()) return exact(left) < exact(right);
+  if (left.is_text() && right.is_text()) {
+    RETURN_IF_ERROR(budget.scan(std::min(left.bytes().size(), right.bytes().size())));
+    return left.bytes() < right.bytes();
+  }
+  if (is_sequence(left) && is_sequence(right) && left.list().kind == right.list().kind) {
+    return less_items(left.list().items, right.list().items, budget);
+  }
+  return wrong_types("<", left, right);
 }
 
-bool equal(const Value& left, const Value& right) {
-  if (left.is_number() && right.is_number()) return left.number() == right.number();
-  if (left.is_text() && right.is_text()) return left.text().bytes() == right.text().bytes();
-  if (left.is_list() && right.is_list()) {
-    const auto& a = left.list().items;
-    const auto& b = right.list().items;
-    return &a == &b || std::equal(a.begin(), a.end(), b.begin(), b.end(), equal);
+Result<bool> contains(const Value& container, const Value& element, Budget& budget) {
+  switch (container.type()) {
+    case Type::kUndefined:
+      return false;
+    case Type::kText:
+      if (!element.is_text()) {
+        return unsupported(cat("\"in\" of a string with ", element.type_name()));
+      }
+      RETURN_IF_ERROR(budget.scan(container.bytes().size()));
+      return find_bytes(container.bytes(), element.bytes()) != std::string_view::npos;
+    case Type::kList:
+      if (container.is_list(ListKind::kDictKeys) && !is_hashable(element)) {
+        return unsupported(cat(element.type_name(), " as a key"));
+      }
+      for (const Value& item : container.list().items) {
+        ASSIGN_OR_RETURN(const bool same, equal(item, element, budget));
+        if (same) return true;
+      }
+      return false;
+    case Type::kDict: {
+      if (!is_hashable(element)) return unsupported(cat(element.type_name(), " as a key"));
+      ASSIGN_OR_RETURN(const Value* found, find_member(container.dict(), element, budget));
+      return found != nullptr;
+    }
+    case Type::kIterator:
+      return iterator_contains(container.iterator(), element, budget);
+    default:
+      return unsupported(cat("\"in\" of ", container.type_name()));
   }
-  if (left.is_dict() && right.is_dict()) {
-    const auto& a = left.dict().members;
-    const auto& b = right.dict().members;
-    return &a == &b ||
-           std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-             return x.first == y.first && equal(x.second, y.second);
-           });
-  }
-  return (left.is_none() && right.is_none()) || (left.is_undefined() && right.is_undefined());
 }
 
-Result<Value> compare(std::string_view op, const Value& left, const Value& right) {
-  if (op == "==") return Value(equal(left, right));
-  if (op == "!=") return Value(!equal(left, right));
+Result<bool> compare(std::string_view op, const Value& left, const Value& right, Budget& budget) {
+  if (op == "==" || op == "!=") {
+    ASSIGN_OR_RETURN(const bool same, equal(left, right, budget));
+    return same == (op == "==");
+  }
   if (op == "in" || op == "not in") {
-    ASSIGN_OR_RETURN(const bool found, contains(right, left));
-    return Value(found == (op == "in"));
+    ASSIGN_OR_RETURN(const bool found, contains(right, left, budget));
+    return found == (op == "in");
   }
-  int order = 0;
-  if (left.is_number() && right.is_number()) {
-    order = left.number() < right.number() ? -1 : left.number() > right.number() ? 1 : 0;
-  } else if (left.is_text() && right.is_text()) {
-    order = left.text().bytes().compare(right.text().bytes());
-  } else {
-    return wrong_types(op, left, right);
-  }
-  if (op == "<") return Value(order < 0);
-  if (op == "<=") return Value(order <= 0);
-  return Value(op == ">" ? order > 0 : order >= 0);
+  const bool comparable = (left.is_number() && right.is_number()) ||
+                          (left.is_text() && right.is_text()) ||
+                          (is_sequence(left) && is_sequence(right));
+  if (!comparable) return wrong_types(op, left, right);
+  if (op == "<") return less_than(left, right, budget);
+  if (op == ">") return less_than(right, left, budget);
+  // Not the reverse of the other: nan is neither less nor greater, nor equal.
+  ASSIGN_OR_RETURN(const bool less,
+                   op == "<=" ? less_than(left, right, budget) : less_than(right, left, budget));
+  if (less) return true;
+  return equal(left, right, budget);
 }
 
-Result<Value> arithmetic(std::string_view op, const Value& left, const Value& right) {
-  if (left.is_number() && right.is_number()) {
-    const std::optional<int64_t> result = integer_operation(op, left.number(), right.number());
-    if (!result) {
-      return runtime_error(cat(left.number(), " ", op, " ", right.number(), " has no result"));
+Result<std::vector<size_t>> sorted_order(const std::vector<Value>& keys, bool descending,
+                                         Budget& budget) {
+  std::vector<size_t> order(keys.size()), merged(keys.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  for (size_t width = 1; width < keys.size(); width *= 2) {
+    for (size_t begin = 0; begin < keys.size(); begin += 2 * width) {
+      const size_t middle = std::min(begin + width, keys.size());
+      const size_t end = std::min(begin + 2 * width, keys.size());
+      const std::span<const size_t> all(order);
+      RETURN_IF_ERROR(merge_runs(keys, descending, budget, all.subspan(begin, middle - begin),
+                                 all.subspan(middle, end - middle),
+                                 std::span(merged).subspan(begin, end - begin)));
     }
-    return Value(*result);
+    std::swap(order, merged);
   }
-  if (op == "+" && left.is_text() && right.is_text()) {
-    Text joined = left.text();
-    joined.append(right.text());
-    return Value(std::move(joined));
-  }
-  if (op == "+" && left.is_list() && right.is_list()) {
-    List joined = left.list();
-    const List& more = right.list();
-    joined.items.insert(joined.items.end(), more.items.begin(), more.items.end());
-    joined.depth = std::max(joined.depth, more.depth);
-    return Value(std::move(joined));
-  }
-  return wrong_types(op, left, right);
+  return order;
 }
 
-Result<Value> negate(const Value& value) {
-  if (value.is_number() && value.number() != INT64_MIN) return Value(-value.number());
-  if (value.is_undefined()) return runtime_error(value.why_undefined());
-  if (value.is_number()) return runtime_error(cat("-(", value.number(), ") has no result"));
-  return unsupported(cat("- of ", value.type_name()));
+bool is_hashable(const Value& value) {
+  if (value.is_dict() || value.is_list(ListKind::kList) || value.is_list(ListKind::kDictKeys) ||
+      value.is_list(ListKind::kDictItems)) {
+    return false;
+  }
+  if (!value.is_list(ListKind::kTuple)) return true;
+  const auto& items = value.list().items;
+  return std::all_of(items.begin(), items.end(), is_hashable);
 }
 
-Result<Value> get_member(const Value& object, std::string_view name) {
-  if (object.is_undefined()) return runtime_error(object.why_undefined());
-  if (object.is_text() || object.is_list()) {
-    return unsupported(cat("the member ", quoted(name), " of a ", object.type_name()));
-  }
-  if (!object.is_dict()) return undefined_member(object, name);
-  for (const auto& [key, value] : object.dict().members) {
-    if (key == name) return value;
-  }
-  if (object.dict().is_loop) return unsupported(cat("loop.", name));
-  return undefined_member(object, name);
-}
-
-Result<Value> get_index(const Value& object, const Value& index) {
-  if (object.is_undefined()) return runtime_error(object.why_undefined());
-  if (index.is_undefined()) return runtime_error(index.why_undefined());
-  if (object.is_dict() && index.is_text()) return get_member(object, index.text().bytes());
-  if (index.is_number() && (object.is_list() || object.is_text())) {
-    const int64_t size = object.is_list() ? static_cast<int64_t>(object.list().items.size())
-                                          : count_characters(object.text().bytes());
-    const int64_t at = index.number() < 0 ? index.number() + size : index.number();
-    if (at >= 0 && at < size) {
-      if (object.is_list()) return object.list().items[static_cast<size_t>(at)];
-      return get_slice(object, Value(at), Value(at + 1));
+Result<const Value*> find_member(const Dict& dict, const Value& key, Budget& budget) {
+  constexpr size_t kMembersPerStep = 16;
+  RETURN_IF_ERROR(budget.take_steps(static_cast<int64_t>(dict.members.size() / kMembersPerStep)));
+  for (const auto& [name, value] : dict.members) {
+    if (name.is_text() && key.is_text()) {
+      if (name.bytes() == key.bytes()) return &value;
+      continue;
     }
+    ASSIGN_OR_RETURN(const bool same, equal(name, key, budget));
+    if (same) return &value;
   }
-  ASSIGN_OR_RETURN(const Text name, to_text(index));
-  return undefined_member(object, name.bytes());
+  return nullptr;
 }
 
-Result<Value> get_slice(const Value& object, const Value& begin, const Value& end) {
-  if (object.is_undefined()) return runtime_error(object.why_undefined());
-  if (!object.is_list() && !object.is_text()) {
-    return unsupported(cat("a slice of ", object.type_name()));
+Status set_member(std::vector<Member>& members, Value key, Value value, Budget& budget) {
+  if (!is_hashable(key)) return unsupported(cat(key.type_name(), " as a key"));
+  RETURN_IF_ERROR(budget.take_steps(1 + static_cast<int64_t>(members.size() / 16)));
+  for (auto& [name, old] : members) {
+    ASSIGN_OR_RETURN(const bool same, equal(name, key, budget));
+    if (!same) continue;
+    old = std::move(value);
+    return {};
   }
-  const int64_t size = object.is_list() ? static_cast<int64_t>(object.list().items.size())
-                                        : count_characters(object.text().bytes());
-  ASSIGN_OR_RETURN(const int64_t from, slice_bound(begin, size, 0));
-  ASSIGN_OR_RETURN(const int64_t bound, slice_bound(end, size, size));
-  const int64_t to = std::max(from, bound);
-  if (object.is_text()) {
-    const Text& text = object.text();
-    return Value(text.slice(byte_offset(text.bytes(), from), byte_offset(text.bytes(), to)));
+  members.emplace_back(std::move(key), std::move(value));
+  return {};
+}
+
+Result<std::vector<Value>> iterate(const Value& value, Budget& budget) {
+  std::vector<Value> items;
+  switch (value.type()) {
+    case Type::kUndefined:
+      return items;
+    case Type::kText:
+      return characters(value.text(), budget);
+    case Type::kList:
+      RETURN_IF_ERROR(budget.take_steps(static_cast<int64_t>(value.list().items.size())));
+      return value.list().items;
+    case Type::kDict:
+      RETURN_IF_ERROR(budget.take_steps(static_cast<int64_t>(value.dict().members.size())));
+      for (const auto& member : value.dict().members) items.push_back(member.first);
+      return items;
+    case Type::kIterator: {
+      Iterator& iterator = value.iterator();
+      if (!iterator.error.ok()) return iterator.error;
+      const auto from = static_cast<ptrdiff_t>(iterator.next);
+      items.assign(iterator.items.begin() + from, iterator.items.end());
+      iterator.next = iterator.items.size();
+      RETURN_IF_ERROR(budget.take_steps(static_cast<int64_t>(items.size())));
+      return items;
+    }
+    default:
+      return unsupported(cat("for over a ", value.type_name()));
   }
-  const auto& items = object.list().items;
-  return Value(List{{items.begin() + from, items.begin() + to}, object.list().depth});
+}
+
+Result<int64_t> length_of(const Value& value) {
+  switch (value.type()) {
+    case Type::kUndefined:
+      return 0;
+    case Type::kText:
+      return count_characters(value.bytes());
+    case Type::kList:
+      return static_cast<int64_t>(value.list().items.size());
+    case Type::kDict:
+      return static_cast<int64_t>(value.dict().members.size());
+    default:
+      return unsupported(cat("the length of ", value.type_name()));
+  }
 }
 
 }  // namespace lserve::jinja

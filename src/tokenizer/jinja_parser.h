@@ -1,9 +1,11 @@
-// Jinja source to a tree. What is supported, and nothing else:
-//   text, {{ expression }}, {# comment #}, for/else, if/elif/else, set NAME = expression
-//   none/true/false, whole numbers, strings, [lists], names, a.b, a[b], a[b:c]
-//   + - * // % ~ == != < <= > >= in, not in, and, or, not, x if c else y
-//   is (not) TEST and | FILTER by the names in jinja_functions.h; raise_exception(text)
-// Anything else is an error that names the construct and the line.
+// Jinja source to a tree. Supported, with jinja2's syntax:
+//   text, {{ expression }}, {# comment #}, {% raw %}
+//   for/else (with `if`, unpacking), break, continue, if/elif/else, set (also unpacking, members of
+//   namespaces, blocks), macro, call, filter, with, print, generation
+//   all expressions of jinja2 but argument unpacking (*, **); filters and tests by the names in
+//   jinja_filters.h and jinja_tests.h
+// Anything else (block, extends, include, import, autoescape, recursive loops, unknown words) is an
+// error that names the construct and the line.
 #pragma once
 
 #include <string_view>
@@ -18,6 +20,6 @@ inline constexpr int kMaxSourceDepth = 64;
 inline constexpr size_t kMaxSourceBytes = 1 << 20;
 
 // Errors: kModel.
-Result<Body> parse(std::string_view source);
+Result<Template> parse(std::string_view source);
 
 }  // namespace lserve::jinja

@@ -52,6 +52,32 @@ Status append_hex(std::string_view digits, std::string& out) {
   return {};
 }
 
+// Up to three digits from literal[i], of which the last is left at i.
+void append_octal(std::string_view literal, size_t& i, std::string& out) {
+  uint32_t value = 0;
+  const size_t begin = i;
+  while (i < literal.size() && i < begin + 3 && literal[i] >= '0' && literal[i] <= '7') {
+    value = value * 8 + static_cast<uint32_t>(literal[i++] - '0');
+  }
+  --i;
+  append_utf8(value, out);
+}
+
+// What follows a backslash that escapes nothing; returns where it ends. jinja2 writes characters
+// beyond ASCII as escapes before it reads escapes, so behind a backslash their escape stays.
+size_t append_unknown(std::string_view literal, size_t i, std::string& out) {
+  const CodePoint c = decode_utf8(literal, i);
+  if (c.value < 0x80) {
+    out += literal[i];
+  } else {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    const int digits = c.value <= 0xFF ? 2 : c.value <= 0xFFFF ? 4 : 8;
+    out += digits == 2 ? 'x' : digits == 4 ? 'u' : 'U';
+    for (int d = digits - 1; d >= 0; --d) out += kDigits[(c.value >> (4 * d)) & 0xF];
+  }
+  return i + static_cast<size_t>(c.length);
+}
+
 }  // namespace
 
 Result<std::string> unescape(std::string_view literal) {
@@ -62,8 +88,10 @@ Result<std::string> unescape(std::string_view literal) {
       continue;
     }
     const char letter = literal[++i];
-    if (letter == 'N' || (letter >= '0' && letter <= '7')) {
-      return model_error(cat("the escape \\", letter, " is not supported"));
+    if (letter == 'N') return model_error("the escape \\N is not supported");
+    if (letter >= '0' && letter <= '7') {
+      append_octal(literal, i, out);
+      continue;
     }
     if (letter == '\n') continue;  // a continued line
     if (const size_t digits = hex_digits(letter); digits > 0) {
@@ -78,7 +106,9 @@ Result<std::string> unescape(std::string_view literal) {
       out += escape.meaning;
       known = true;
     }
-    if (!known) out.append({'\\', letter});  // Python keeps an unknown escape as it is
+    if (known) continue;
+    out += '\\';  // Python keeps an unknown escape as it is
+    i = append_unknown(literal, i, out) - 1;
   }
   return out;
 }

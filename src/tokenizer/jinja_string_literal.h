@@ -8,8 +8,8 @@
 
 namespace lserve::jinja {
 
-// What the text between the quotes stands for. Errors (kModel, without a line): \N and octal
-// escapes, digits missing, a code point that does not exist.
+// What the text between the quotes stands for. Errors (kModel, without a line): \N,
+// digits missing, a code point that does not exist.
 Result<std::string> unescape(std::string_view literal);
 
 }  // namespace lserve::jinja

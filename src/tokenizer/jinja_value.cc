@@ -2,62 +2,107 @@
 
 #include <algorithm>
 
-#include "base/check.h"
+#include "base/strings.h"
 
 namespace lserve::jinja {
 
-Text::Text(std::string bytes, bool from_message) : bytes_(std::move(bytes)) {
-  if (!bytes_.empty()) runs_.push_back({bytes_.size(), from_message});
+namespace {
+
+Status too_deep() {
+  return runtime_error(cat("lists nested more than ", kMaxValueDepth, " levels"));
 }
 
-void Text::append(std::string_view bytes, bool from_message) {
-  if (bytes.empty()) return;
-  bytes_ += bytes;
-  if (!runs_.empty() && runs_.back().from_message == from_message) {
-    runs_.back().end = bytes_.size();
-  } else {
-    runs_.push_back({bytes_.size(), from_message});
-  }
-}
+}  // namespace
 
-void Text::append(const Text& other) {
-  size_t begin = 0;
-  for (const Run& run : other.runs_) {
-    append(std::string_view(other.bytes_).substr(begin, run.end - begin), run.from_message);
-    begin = run.end;
-  }
-}
+Value::Value(List list) : value_(std::make_shared<const List>(std::move(list))) {}
+Value::Value(Dict dict) : value_(std::make_shared<const Dict>(std::move(dict))) {}
+Value::Value(Iterator iterator) : value_(std::make_shared<Iterator>(std::move(iterator))) {}
+Value::Value(Callable callable) : value_(std::make_shared<const Callable>(std::move(callable))) {}
 
-Text Text::slice(size_t begin, size_t end) const {
-  CHECK_LE(begin, end);
-  CHECK_LE(end, bytes_.size());
-  Text result;
-  size_t run_begin = 0;
-  for (const Run& run : runs_) {
-    const size_t from = std::max(begin, run_begin);
-    const size_t to = std::min(end, run.end);
-    if (from < to) {
-      result.append(std::string_view(bytes_).substr(from, to - from), run.from_message);
-    }
-    run_begin = run.end;
-  }
-  return result;
-}
+bool Value::is_list(ListKind kind) const { return is_list() && list().kind == kind; }
 
 std::string_view Value::type_name() const {
-  if (is_undefined()) return "undefined";
-  if (is_none()) return "none";
-  if (is_bool()) return "bool";
-  if (is_integer()) return "int";
-  if (is_text()) return "string";
-  return is_list() ? "list" : "dict";
+  constexpr std::string_view kListNames[] = {"list",      "tuple",       "range",
+                                             "dict_keys", "dict_values", "dict_items"};
+  constexpr std::string_view kNames[] = {"undefined", "none",      "bool", "int",
+                                         "float",     "string",    "list", "dict",
+                                         "iterator",  "namespace", "loop", "function"};
+  if (is_list()) return kListNames[static_cast<size_t>(list().kind)];
+  return kNames[value_.index()];
 }
 
 bool Value::is_true() const {
-  if (is_number()) return number() != 0;
-  if (is_text()) return !text().bytes().empty();
-  if (is_list()) return !list().items.empty();
-  return is_dict() && !dict().members.empty();
+  switch (type()) {
+    case Type::kUndefined:
+    case Type::kNone:
+      return false;
+    case Type::kBool:
+    case Type::kInteger:
+    case Type::kFloat:
+      return number() != 0;
+    case Type::kText:
+      return !bytes().empty();
+    case Type::kList:
+      return !list().items.empty();
+    case Type::kDict:
+      return !dict().members.empty();
+    default:
+      return true;
+  }
+}
+
+int Value::depth() const {
+  if (is_list()) return list().depth;
+  return is_dict() ? dict().depth : 0;
+}
+
+bool Value::is_same(const Value& other) const {
+  if (type() != other.type()) return false;
+  return std::visit(
+      [&](const auto& mine) {
+        using T = std::decay_t<decltype(mine)>;
+        const T& theirs = std::get<T>(other.value_);
+        if constexpr (std::is_same_v<T, Undefined>) {
+          return mine.what == theirs.what;
+        } else if constexpr (std::is_same_v<T, None>) {
+          return true;
+        } else {
+          return mine == theirs;
+        }
+      },
+      value_);
+}
+
+const void* Value::identity() const {
+  return std::visit(
+      [](const auto& mine) -> const void* {
+        if constexpr (requires { mine.get(); }) {
+          return mine.get();
+        } else {
+          return nullptr;
+        }
+      },
+      value_);
+}
+
+Result<Value> make_list(std::vector<Value> items, ListKind kind) {
+  int depth = 1;
+  for (const Value& item : items) depth = std::max(depth, item.depth() + 1);
+  if (depth > kMaxValueDepth) return too_deep();
+  List list;
+  list.items = std::move(items);
+  list.kind = kind;
+  list.depth = depth;
+  return Value(std::move(list));
+}
+
+Result<Value> make_dict(std::vector<Member> members) {
+  int depth = 1;
+  for (const auto& [key, value] : members) {
+    depth = std::max({depth, key.depth() + 1, value.depth() + 1});
+  }
+  if (depth > kMaxValueDepth) return too_deep();
+  return Value(Dict{std::move(members), depth});
 }
 
 }  // namespace lserve::jinja
