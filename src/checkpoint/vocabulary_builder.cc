@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "checkpoint/byte_alphabet.h"
 
 namespace lserve {
@@ -11,10 +12,19 @@ namespace {
 // Longer texts would make matching them in the prompt slow; real ones have at most some dozen
 // bytes.
 constexpr size_t kMaxAddedTokenBytes = 1024;
+// SentencePiece tokens are cut in every way; real ones have at most some dozen bytes.
+constexpr size_t kMaxPieceBytes = 256;
 }  // namespace
 
-VocabularyBuilder::VocabularyBuilder(std::string where, int64_t vocab_size)
+Status check_vocab_size(const std::string& where, int64_t vocab_size) {
+  if (vocab_size >= 0 && vocab_size <= VocabularyBuilder::kMaxVocabSize) return {};
+  return model_error(cat(where, ": a vocabulary of ", vocab_size, " tokens is not supported (at ",
+                         "most ", VocabularyBuilder::kMaxVocabSize, ")"));
+}
+
+VocabularyBuilder::VocabularyBuilder(std::string where, int64_t vocab_size, Alphabet alphabet)
     : where_(std::move(where)),
+      alphabet_(alphabet),
       names_(static_cast<size_t>(vocab_size)),
       kinds_(static_cast<size_t>(vocab_size), Kind::kNone),
       special_(static_cast<size_t>(vocab_size), false) {}
@@ -72,6 +82,39 @@ Status VocabularyBuilder::add_added_token(std::string_view text, int64_t id, boo
   return {};
 }
 
+Status VocabularyBuilder::add_byte_token(std::string_view name, int64_t id) {
+  const std::optional<unsigned char> byte = parse_byte_token(name);
+  if (!byte) {
+    return model_error(
+        cat(where_, ": byte token ", id, " ", quoted(name), " is not <0x00> to <0xFF>"));
+  }
+  RETURN_IF_ERROR(claim(name, id, Kind::kByte));
+  byte_ids_.resize(256, -1);
+  byte_ids_[*byte] = static_cast<int32_t>(id);
+  return {};
+}
+
+// Sets the bytes of an ordinary token.
+Status VocabularyBuilder::decode_name(size_t id) {
+  const std::string& name = names_[id];
+  const auto refuse = [&](std::string_view why) {
+    return model_error(cat(where_, ": token ", id, " ", quoted(name), " ", why));
+  };
+  if (alphabet_ == Alphabet::kBytes) {
+    std::optional<std::string> bytes = decode_byte_alphabet(name);
+    if (!bytes) return refuse("is not in the byte-level alphabet");
+    data_.tokens[id] = std::move(*bytes);
+    return {};
+  }
+  if (name.size() > kMaxPieceBytes) {
+    return refuse(cat("has ", name.size(), " bytes, at most ", kMaxPieceBytes, " are supported"));
+  }
+  if (first_invalid_utf8(name)) return refuse("is not UTF-8");
+  if (name.find(' ') != std::string::npos) return refuse("has a space, which should be U+2581");
+  data_.tokens[id] = spaces_of_symbols(name);
+  return {};
+}
+
 Status VocabularyBuilder::finish_tokens() {
   size_t count = names_.size();
   while (count > 0 && kinds_[count - 1] == Kind::kNone) --count;
@@ -82,13 +125,13 @@ Status VocabularyBuilder::finish_tokens() {
           cat(where_, ": no token has id ", id, ", but there are ids up to ", count - 1));
     }
     if (kinds_[id] == Kind::kAdded) data_.tokens[id] = names_[id];
-    if (kinds_[id] != Kind::kOrdinary) continue;
-    std::optional<std::string> bytes = decode_byte_alphabet(names_[id]);
-    if (!bytes) {
-      return model_error(cat(where_, ": token ", id, " ", quoted(names_[id]),
-                             " is not in the byte-level alphabet"));
+    if (kinds_[id] == Kind::kOrdinary) RETURN_IF_ERROR(decode_name(id));
+  }
+  for (size_t byte = 0; byte < byte_ids_.size(); ++byte) {
+    if (byte_ids_[byte] < 0) {
+      return model_error(cat(where_, ": there are byte tokens, but none for byte ", byte));
     }
-    data_.tokens[id] = std::move(*bytes);
+    data_.tokens[static_cast<size_t>(byte_ids_[byte])] = std::string(1, static_cast<char>(byte));
   }
   std::sort(data_.added_tokens.begin(), data_.added_tokens.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
@@ -99,6 +142,11 @@ std::optional<int32_t> VocabularyBuilder::find(std::string_view name) const {
   const auto found = ids_.find(std::string(name));
   if (found == ids_.end()) return std::nullopt;
   return found->second;
+}
+
+bool VocabularyBuilder::is_added(std::string_view text, int64_t id) const {
+  const std::optional<int32_t> known = find(text);
+  return known && *known == id && kinds_[static_cast<size_t>(*known)] == Kind::kAdded;
 }
 
 Status VocabularyBuilder::add_merge(std::string_view left, std::string_view right) {
@@ -113,9 +161,9 @@ Status VocabularyBuilder::add_merge(std::string_view left, std::string_view righ
   for (size_t i = 0; i < std::size(ids); ++i) {
     if (!ids[i]) return refuse(cat(quoted(texts[i]), " is not a token"));
     // Were it allowed, ordinary text could become a control token.
-    if (special_[static_cast<size_t>(*ids[i])]) {
-      return refuse(cat(quoted(texts[i]), " is a control token"));
-    }
+    const auto index = static_cast<size_t>(*ids[i]);
+    if (special_[index]) return refuse(cat(quoted(texts[i]), " is a control token"));
+    if (kinds_[index] == Kind::kByte) return refuse(cat(quoted(texts[i]), " is a byte token"));
   }
   const auto [twin, is_new] =
       pairs_.emplace(static_cast<uint64_t>(*ids[0]) << 32 | static_cast<uint64_t>(*ids[1]), rank);

@@ -32,20 +32,18 @@ bool is_later(const BpeWorkspace::Candidate& a, const BpeWorkspace::Candidate& b
 
 }  // namespace
 
-Bpe::Bpe(std::vector<int32_t> byte_ids, const std::vector<TokenizerData::Merge>& merges)
-    : byte_ids_(std::move(byte_ids)) {
-  CHECK_EQ(byte_ids_.size(), size_t{256});
-  const size_t capacity = std::bit_ceil(2 * merges.size() + 2);
+Bpe::Bpe(std::span<const MergeRule> rules) {
+  const size_t capacity = std::bit_ceil(2 * rules.size() + 2);
   slots_.assign(capacity, Slot{kEmptyPair, 0, 0});
   mask_ = capacity - 1;
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const uint64_t pair = make_pair_key(merges[rank].left, merges[rank].right);
+  for (const MergeRule& rule : rules) {
+    const uint64_t pair = make_pair_key(rule.left, rule.right);
     uint64_t i = hash(pair) & mask_;
     while (slots_[i].pair != kEmptyPair) {
       CHECK_NE(slots_[i].pair, pair);
       i = (i + 1) & mask_;
     }
-    slots_[i] = {pair, static_cast<int32_t>(rank), merges[rank].merged};
+    slots_[i] = {pair, rule.rank, rule.merged};
   }
 }
 
@@ -57,17 +55,12 @@ const Bpe::Slot* Bpe::find(int32_t left, int32_t right) const {
   }
 }
 
-void Bpe::encode(std::string_view piece, BpeWorkspace& workspace, std::vector<int32_t>& out) const {
-  CHECK_LT(piece.size(), size_t{kNone});
-  const size_t begin = out.size();
-  for (const char c : piece) {
-    const int32_t id = byte_ids_[static_cast<unsigned char>(c)];
-    if (id >= 0) out.push_back(id);
-  }
-  if (out.size() - begin <= kShortPiece) {
-    merge_short(out, begin);
+void Bpe::merge(std::vector<int32_t>& ids, size_t begin, BpeWorkspace& workspace) const {
+  CHECK_LT(ids.size() - begin, size_t{kNone});
+  if (ids.size() - begin <= kShortPiece) {
+    merge_short(ids, begin);
   } else {
-    merge_long(workspace, out, begin);
+    merge_long(workspace, ids, begin);
   }
 }
 

@@ -1,12 +1,12 @@
 // Byte-pair encoding of one piece: merges the adjacent pair of lowest rank, the leftmost first,
 // until none is left. O(n log n) in the piece's length, so a megabyte of one letter is no attack.
+// What the symbols stand for, bytes or characters, is the caller's business.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <string_view>
+#include <span>
 #include <vector>
-
-#include "checkpoint/tokenizer_data.h"
 
 namespace lserve {
 
@@ -24,16 +24,20 @@ struct BpeWorkspace {
   std::vector<Candidate> heap;
 };
 
+struct MergeRule {
+  int32_t left, right, merged;
+  int32_t rank;
+};
+
 // Immutable, so safe to share between threads.
 class Bpe {
  public:
-  // REQUIRES: ids in `merges` are not negative; no pair occurs twice. `byte_ids[b]` is the token of
-  // the single byte b, or -1 if there is none.
-  Bpe(std::vector<int32_t> byte_ids, const std::vector<TokenizerData::Merge>& merges);
+  // REQUIRES: ids and ranks are not negative; no pair occurs twice. Ranks may be equal.
+  explicit Bpe(std::span<const MergeRule> rules);
 
-  // Appends the tokens of `piece`. Bytes without a token are left out first, as tokenizers does.
-  // REQUIRES: piece.size() < 2^32.
-  void encode(std::string_view piece, BpeWorkspace& workspace, std::vector<int32_t>& out) const;
+  // Merges the symbols ids[begin..] in place.
+  // REQUIRES: they are not negative, and fewer than 2^32 - 1.
+  void merge(std::vector<int32_t>& ids, size_t begin, BpeWorkspace& workspace) const;
 
  private:
   struct Slot {
@@ -45,7 +49,6 @@ class Bpe {
   void merge_short(std::vector<int32_t>& out, size_t begin) const;
   void merge_long(BpeWorkspace& workspace, std::vector<int32_t>& out, size_t begin) const;
 
-  std::vector<int32_t> byte_ids_;
   std::vector<Slot> slots_;  // open addressing, a power of two, at most half full
   uint64_t mask_ = 0;
 };

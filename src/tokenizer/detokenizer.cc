@@ -9,7 +9,7 @@
 namespace lserve {
 
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, std::vector<std::string> stops)
-    : tokenizer_(tokenizer) {
+    : tokenizer_(tokenizer), strip_space_(tokenizer.strips_first_space()) {
   for (std::string& text : stops) {
     CHECK(!text.empty());
     text = to_valid_utf8(text);  // as the output is, so that a match never cuts a character
@@ -45,7 +45,12 @@ void Detokenizer::feed(std::string_view valid_text) {
 
 std::string Detokenizer::push(int32_t token) {
   if (stopped_ || finished_ || tokenizer_.is_special(token)) return {};
-  incomplete_ += tokenizer_.token_bytes(token);
+  std::string_view bytes = tokenizer_.token_bytes(token);
+  if (strip_space_ && !bytes.empty()) {
+    strip_space_ = false;
+    if (bytes[0] == ' ') bytes.remove_prefix(1);
+  }
+  incomplete_ += bytes;
   const size_t whole = complete_utf8_prefix(incomplete_);
   feed(to_valid_utf8(std::string_view(incomplete_).substr(0, whole)));
   incomplete_.erase(0, whole);

@@ -10,8 +10,8 @@
 namespace lserve {
 
 // What comes out does not depend on how the tokens cut the bytes: the stop string that is complete
-// first ends the text; of several complete at the same byte, the longest. Costs O(1) per byte and
-// stop string.
+// first ends the text; of several complete at the same byte, the longest. The space that
+// SentencePiece puts in front of a text is stripped once. Costs O(1) per byte and stop string.
 class Detokenizer {
  public:
   // `stops`: the text ends before the first of these.
@@ -40,6 +40,7 @@ class Detokenizer {
   std::vector<Stop> stops_;
   std::string incomplete_;  // bytes that may yet become a character
   std::string held_;        // whole characters that are not certain yet
+  bool strip_space_;        // no text yet: SentencePiece's space in front of the first is left out
   bool stopped_ = false;
   bool finished_ = false;
 };

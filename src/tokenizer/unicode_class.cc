@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <vector>
 
 namespace lserve {
 
@@ -74,16 +75,18 @@ CharClass look_up(char32_t c) {
 }  // namespace
 
 CharClass char_class(char32_t code_point) {
-  static const std::array<CharClass, 128> kAscii = [] {
-    std::array<CharClass, 128> table{};
+  // One byte a character: the look-up is the innermost step of scanning text.
+  static const std::vector<CharClass> kBasicPlane = [] {
+    std::vector<CharClass> table(0x10000);
     for (size_t c = 0; c < table.size(); ++c) table[c] = look_up(static_cast<char32_t>(c));
     return table;
   }();
-  return code_point < kAscii.size() ? kAscii[code_point] : look_up(code_point);
+  return code_point < kBasicPlane.size() ? kBasicPlane[code_point] : look_up(code_point);
 }
 
 bool is_isolated_digit(char32_t code_point) {
-  return char_class(code_point) == CharClass::kNumber || contains(kNewestNumbers, code_point);
+  if (char_class(code_point) == CharClass::kNumber) return true;
+  return code_point >= kNewestNumbers[0].first && contains(kNewestNumbers, code_point);
 }
 
 bool is_python_space(char32_t code_point) {

@@ -103,11 +103,10 @@ TEST(TokenizerGguf, DamageIsRefusedByName) {
     return [=](GgufWriter& w, const std::string& key) { w.i32s(key, values); };
   };
   const auto nothing = [](GgufWriter&, const std::string&) {};
-  expect_refused(replace("model", string("llama")), "model \"llama\" is not supported");
+  expect_refused(replace("model", string("bert")), "model \"bert\" is not supported");
   expect_refused(replace("model", nothing), "tokenizer.ggml.model");
-  expect_refused(replace("pre", string("llama-bpe")),
-                 "\"llama-bpe\" is not supported (supported: "
-                 "gpt-2, smollm)");
+  expect_refused(replace("pre", string("falcon")),
+                 "\"falcon\" is not supported (supported: gpt-2, smollm, llama-bpe,");
   expect_refused(replace("pre", nothing), "tokenizer.ggml.pre");
   expect_refused(replace("tokens", nothing), "tokenizer.ggml.tokens");
   expect_refused(replace("tokens", number(3)), "tokenizer.ggml.tokens");
@@ -138,6 +137,99 @@ TEST(TokenizerGguf, DamageIsRefusedByName) {
             std::string::npos);
   EXPECT_FALSE(read(good_file(), -1).ok());
   EXPECT_FALSE(read(good_file(), int64_t{1} << 40).ok());
+}
+
+TEST(TokenizerGguf, PreTypesNameThePattern) {
+  const auto with_pre = [](std::string_view pre) {
+    GgufWriter writer = good_file();
+    writer.remove("tokenizer.ggml.pre");
+    writer.string("tokenizer.ggml.pre", pre);
+    writer.remove("tokenizer.ggml.add_bos_token");
+    return read(writer).value();
+  };
+  const TokenizerData llama3 = with_pre("llama-bpe");
+  EXPECT_EQ(llama3.pre_tokenizer, PreTokenizer::kLlama3);
+  EXPECT_TRUE(llama3.ignore_merges);
+  EXPECT_TRUE(llama3.add_bos);
+  EXPECT_FALSE(llama3.compose_nfc);
+  const TokenizerData qwen2 = with_pre("qwen2");
+  EXPECT_EQ(qwen2.pre_tokenizer, PreTokenizer::kQwen2);
+  EXPECT_TRUE(qwen2.compose_nfc);
+  EXPECT_FALSE(qwen2.ignore_merges);
+  EXPECT_FALSE(qwen2.add_bos);
+}
+
+// Llama-2's form: tokens, scores, types, and no merges.
+GgufWriter llama_file() {
+  GgufWriter w;
+  w.string("tokenizer.ggml.model", "llama");
+  w.strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "\xE2\x96\x81", "a",
+                                      "\xE2\x96\x81"
+                                      "a",
+                                      "\xE2\x96\x81<tool>", "[PAD6]"});
+  w.i32s("tokenizer.ggml.token_type", {2, 3, 1, 1, 1, 4, 5});
+  w.f32s("tokenizer.ggml.scores", {0, 0, -2, -3, -1, 0, 0});
+  w.u32("tokenizer.ggml.bos_token_id", 1);
+  w.u32("tokenizer.ggml.eos_token_id", 1);
+  return w;
+}
+
+TEST(TokenizerGguf, SentencePieceTablesAreDecoded) {
+  const auto data = read(llama_file());
+  ASSERT_TRUE(data.ok()) << data.status().message();
+  EXPECT_EQ(data->tokens,
+            (std::vector<std::string>{"<unk>", "<s>", " ", "a", " a", " <tool>", "", "", ""}));
+  ASSERT_TRUE(data->sentence_piece);
+  EXPECT_EQ(data->sentence_piece->scores, (std::vector<float>{0, 0, -2, -3, -1, 0, 0, 0, 0}));
+  EXPECT_EQ(data->sentence_piece->unknown_id, 0);
+  EXPECT_EQ(data->sentence_piece->prefix, SpacePrefix::kEveryText);
+  EXPECT_TRUE(data->sentence_piece->strip_first_space);
+  EXPECT_TRUE(data->sentence_piece->byte_ids.empty());
+  EXPECT_EQ(data->pre_tokenizer, PreTokenizer::kWhole);
+  EXPECT_TRUE(data->add_bos);
+  ASSERT_EQ(data->added_tokens.size(), 3U);
+  EXPECT_EQ(data->added_tokens[2].text, " <tool>");
+
+  GgufWriter plain = llama_file();
+  plain.boolean("tokenizer.ggml.add_space_prefix", false);
+  plain.boolean("tokenizer.ggml.add_bos_token", false);
+  const auto without = read(plain);
+  ASSERT_TRUE(without.ok()) << without.status().message();
+  EXPECT_EQ(without->sentence_piece->prefix, SpacePrefix::kNone);
+  EXPECT_FALSE(without->sentence_piece->strip_first_space);
+  EXPECT_FALSE(without->add_bos);
+}
+
+TEST(TokenizerGguf, SentencePieceDamageIsRefusedByName) {
+  const auto refuse = [](const std::function<void(GgufWriter&)>& damage, std::string_view part) {
+    GgufWriter writer = llama_file();
+    damage(writer);
+    const auto result = read(writer);
+    ASSERT_FALSE(result.ok()) << part;
+    EXPECT_EQ(result.status().kind(), ErrorKind::kModel);
+    EXPECT_NE(result.status().message().find(part), std::string::npos) << result.status().message();
+  };
+  refuse([](GgufWriter& w) { w.remove("tokenizer.ggml.scores"); }, "tokenizer.ggml.scores");
+  refuse(
+      [](GgufWriter& w) {
+        w.remove("tokenizer.ggml.scores");
+        w.f32s("tokenizer.ggml.scores", {0, 1});
+      },
+      "7 tokenizer.ggml.tokens, but 2 tokenizer.ggml.scores");
+  refuse(
+      [](GgufWriter& w) {
+        w.remove("tokenizer.ggml.token_type");
+        w.i32s("tokenizer.ggml.token_type", {2, 3, 1, 6, 1, 4, 5});
+      },
+      "byte token 3 \"a\" is not <0x00> to <0xFF>");
+  refuse(
+      [](GgufWriter& w) {
+        w.remove("tokenizer.ggml.token_type");
+        w.i32s("tokenizer.ggml.token_type", {2, 3, 1, 9, 1, 4, 5});
+      },
+      "has type 9, which SentencePiece does not know");
+  refuse([](GgufWriter& w) { w.boolean("tokenizer.ggml.remove_extra_whitespaces", true); },
+         "remove_extra_whitespaces");
 }
 
 }  // namespace

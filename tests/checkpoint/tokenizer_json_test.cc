@@ -137,13 +137,14 @@ TEST(TokenizerJson, BrokenMergesAreRefused) {
 }
 
 TEST(TokenizerJson, UnknownStepsAreRefusedByName) {
-  expect_refused("\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}", "\"NFC\"");
+  expect_refused("\"normalizer\": null", "\"normalizer\": {\"type\": \"NFKC\"}", "\"NFKC\"");
   expect_refused("\"normalizer\": null",
                  R"("normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}]})",
                  "\"Lowercase\"");
   expect_refused("\"add_prefix_space\": false", "\"add_prefix_space\": true", "add_prefix_space");
   expect_refused("\"add_prefix_space\": false, ", "", "add_prefix_space");
-  expect_refused("\"use_regex\": true", "\"use_regex\": false", "neither GPT-2's nor SmolLM's");
+  expect_refused("\"use_regex\": true", "\"use_regex\": false",
+                 "none of GPT-2's, SmolLM's, Llama-3's and Qwen2's");
   expect_refused("\"use_regex\": true", "\"use_regexp\": true", "\"use_regexp\"");
   expect_refused("{\"type\": \"ByteLevel\", \"add_prefix_space\"",
                  "{\"type\": \"Whitespace\", \"add_prefix_space\"", "\"Whitespace\"");
@@ -183,12 +184,38 @@ TEST(TokenizerJson, KnownPreTokenizersInTheirSpellings) {
   EXPECT_EQ(
       kind(cat(digits, ",", split, gpt2, ",", bytes, ", \"use_regex\": false}"))->pre_tokenizer,
       PreTokenizer::kSmolLm);
+  const std::string llama3 =
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3})"
+      R"(| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}})";
+  const std::string qwen2 = replaced(llama3, "{1,3}", "");
+  EXPECT_EQ(kind(cat(split, llama3, ",", bytes, ", \"use_regex\": false}"))->pre_tokenizer,
+            PreTokenizer::kLlama3);
+  EXPECT_EQ(kind(cat(split, qwen2, ",", bytes, ", \"use_regex\": false}"))->pre_tokenizer,
+            PreTokenizer::kQwen2);
   for (const std::string& steps :
-       {std::string(), digits, split + gpt2, cat(bytes, "},", digits),
-        cat(digits, ",", split, gpt2), cat(split, R"(\\w+"}},)", bytes, "}"),
+       {std::string(), digits, cat(split, llama3, ",", bytes, "}"),
+        cat(split, replaced(llama3, "{1,3}", "{1,4}"), ",", bytes, ", \"use_regex\": false}"),
+        split + gpt2, cat(bytes, "},", digits), cat(digits, ",", split, gpt2),
+        cat(split, R"(\\w+"}},)", bytes, "}"),
         cat(R"({"type": "Digits", "individual_digits": false},)", bytes, "}")}) {
     EXPECT_NE(error_of(kind(steps)).find("not supported"), std::string::npos) << steps;
   }
+}
+
+TEST(TokenizerJson, NfcIsTheOnlyNormaliserOfBytes) {
+  const auto with = [](std::string_view normalizer) {
+    return read(
+        replaced(small_json(), "\"normalizer\": null", cat("\"normalizer\": ", normalizer)));
+  };
+  EXPECT_FALSE(read(small_json())->compose_nfc);
+  EXPECT_TRUE(with(R"({"type": "NFC"})")->compose_nfc);
+  EXPECT_TRUE(with(R"({"type": "Sequence", "normalizers": [{"type": "NFC"}]})")->compose_nfc);
+  EXPECT_NE(error_of(with(R"({"type": "NFC", "form": "D"})")).find("\"form\""), std::string::npos);
+  // An ordinary token that is looked for behind the normaliser would be found elsewhere.
+  const std::string json =
+      replaced(replaced(small_json(), "\"normalizer\": null", R"("normalizer": {"type": "NFC"})"),
+               "\"< tool>\", \"normalized\": false", "\"< tool>\", \"normalized\": true");
+  EXPECT_NE(error_of(read(json)).find("\"< tool>\": normalized"), std::string::npos);
 }
 
 TEST(TokenizerJson, BosComesFromThePostProcessorOrTheConfig) {

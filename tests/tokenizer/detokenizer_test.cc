@@ -157,5 +157,27 @@ TEST(Detokenizer, StreamedRandomBytesAreTheRepairedText) {
   }
 }
 
+// SentencePiece writes "Hello" as " Hello": the space in front goes once, those of the text stay.
+TEST(Detokenizer, TheSpaceInFrontIsStrippedOnce) {
+  const Tokenizer& tokenizer = family("llama2_model");
+  for (const std::string_view text :
+       {"Hello world", " a", "  b", "", " ", "\n x", "caf\xC3\xA9 \xE2\x98\x83 \xF0\x9F\x9A\x80"}) {
+    const std::vector<int32_t> ids = tokenizer.encode(text, SpecialTokens::kAsText);
+    EXPECT_EQ(tokenizer.decode(ids), text);
+    Detokenizer detokenizer(tokenizer, {});
+    std::string all = detokenizer.push(*tokenizer.data().bos_token_id);
+    for (const int32_t id : ids) all += detokenizer.push(id);
+    all += detokenizer.finish();
+    EXPECT_EQ(all, text);
+  }
+  Detokenizer detokenizer(tokenizer, {"ello"});
+  std::string all;
+  for (const int32_t id : tokenizer.encode("Hello", SpecialTokens::kAsText)) {
+    all += detokenizer.push(id);
+  }
+  EXPECT_EQ(all, "H");
+  EXPECT_TRUE(detokenizer.stopped());
+}
+
 }  // namespace
 }  // namespace lserve

@@ -44,6 +44,45 @@ TEST(PreTokenizer, SmolLmIsolatesDigitsFirst) {
   EXPECT_EQ(smollm("x\xC2\xB2y"), (Pieces{"x", "\xC2\xB2", "y"}));
 }
 
+// What both Llama-3 and Qwen2 do, and where they differ: the numbers.
+TEST(PreTokenizer, Llama3AndQwen2Patterns) {
+  for (const PreTokenizer kind : {PreTokenizer::kLlama3, PreTokenizer::kQwen2}) {
+    const auto pieces = [&](std::string_view text) { return scan(kind, text); };
+    EXPECT_EQ(pieces(""), Pieces{});
+    EXPECT_EQ(pieces("Hello world"), (Pieces{"Hello", " world"}));
+    EXPECT_EQ(pieces("(a\tb"), (Pieces{"(a", "\tb"}));
+    EXPECT_EQ(pieces("a'S b'LL'x"), (Pieces{"a", "'S", " b", "'LL", "'x"}));
+    EXPECT_EQ(pieces("it'\xC5\xBFx"), (Pieces{"it", "'\xC5\xBF", "x"}));  // (?i:s) is a long s too
+    EXPECT_EQ(pieces("!\r\n\r\n a"), (Pieces{"!\r\n\r\n", " a"}));
+    EXPECT_EQ(pieces(" ?!\n\n"), (Pieces{" ?!\n\n"}));
+    EXPECT_EQ(pieces("  \n \n  x"), (Pieces{"  \n \n", " ", " x"}));
+    EXPECT_EQ(pieces("a   b"), (Pieces{"a", "  ", " b"}));
+    EXPECT_EQ(pieces("a   "), (Pieces{"a", "   "}));
+    EXPECT_EQ(pieces("a   1"), (Pieces{"a", "  ", " ", "1"}));
+    EXPECT_EQ(pieces("\na"), (Pieces{"\n", "a"}));
+    EXPECT_EQ(pieces("\xC2\xA0x"), (Pieces{"\xC2\xA0x"}));
+    EXPECT_EQ(pieces("\xFF\xFEx"), (Pieces{"\xFF\xFE", "x"}));
+  }
+  EXPECT_EQ(scan(PreTokenizer::kLlama3, "12345678 9"), (Pieces{"123", "456", "78", " ", "9"}));
+  EXPECT_EQ(scan(PreTokenizer::kQwen2, "123 4"), (Pieces{"1", "2", "3", " ", "4"}));
+  EXPECT_EQ(scan(PreTokenizer::kLlama3,
+                 "1\xC2\xBD"
+                 "23"),
+            (Pieces{"1\xC2\xBD"
+                    "2",
+                    "3"}));
+}
+
+TEST(PreTokenizer, SentencePieceSpaces) {
+  const auto runs = [](std::string_view text) { return scan(PreTokenizer::kSpaceRuns, text); };
+  EXPECT_EQ(runs(" a  b"), (Pieces{" a", "  b"}));
+  EXPECT_EQ(runs("a \xE2\x96\x81 b\n c "), (Pieces{"a", " \xE2\x96\x81 b\n", " c", " "}));
+  EXPECT_EQ(runs("\xE2\x96\x82"), (Pieces{"\xE2\x96\x82"}));
+  const auto every = [](std::string_view text) { return scan(PreTokenizer::kSpaces, text); };
+  EXPECT_EQ(every("a  b\xE2\x96\x81"), (Pieces{"a", " ", " b", "\xE2\x96\x81"}));
+  EXPECT_EQ(scan(PreTokenizer::kWhole, "a  b"), (Pieces{"a  b"}));
+}
+
 TEST(PreTokenizer, InvalidUtf8IsOtherAndKeptByteForByte) {
   EXPECT_EQ(scan(PreTokenizer::kGpt2, "a\xFF\xC0 b"), (Pieces{"a", "\xFF\xC0", " b"}));
   EXPECT_EQ(scan(PreTokenizer::kGpt2, " \xE2\x82"), (Pieces{" \xE2\x82"}));
@@ -64,7 +103,9 @@ TEST(PreTokenizer, PiecesPartitionAnyBytes) {
         text += static_cast<char>(random.integer(0, 255));
       }
     }
-    for (const PreTokenizer kind : {PreTokenizer::kGpt2, PreTokenizer::kSmolLm}) {
+    for (const PreTokenizer kind :
+         {PreTokenizer::kGpt2, PreTokenizer::kSmolLm, PreTokenizer::kLlama3, PreTokenizer::kQwen2,
+          PreTokenizer::kSpaces, PreTokenizer::kSpaceRuns}) {
       std::string joined;
       for (const std::string& piece : scan(kind, text)) {
         ASSERT_FALSE(piece.empty());

@@ -1,10 +1,11 @@
 // What the tests of tokenizer/ share: the committed tokenizers and the files made by
-// tools/make_tokenizer_goldens.py and tools/make_chat_template_goldens.py.
+// tools/make_tokenizer_goldens.py, make_tokenizer_families.py and make_chat_template_goldens.py.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,7 @@ namespace lserve {
 inline constexpr int64_t kSmallVocab = 4254;
 inline constexpr int64_t kRetrieverVocab = 260;
 inline constexpr int64_t kSmolLm2Vocab = 49152;
+inline constexpr int64_t kFamilyVocab = 1024;  // more than any of them has
 
 inline std::string data_path(std::string_view name) {
   return std::string(LSERVE_SOURCE_DIR "/tests/data/tokenizer/") + std::string(name);
@@ -70,6 +72,16 @@ inline const Tokenizer& retriever_tokenizer() {
   static const std::unique_ptr<Tokenizer> kTokenizer =
       make_tokenizer(read_tokenizer_json(data_path("retriever"), kRetrieverVocab).value());
   return *kTokenizer;
+}
+
+// A tokenizer of tools/make_tokenizer_families.py.
+inline const Tokenizer& family(const std::string& name) {
+  static std::map<std::string, std::unique_ptr<Tokenizer>> tokenizers;
+  auto& tokenizer = tokenizers[name];
+  if (tokenizer == nullptr) {
+    tokenizer = make_tokenizer(read_hf_tokenizer(data_path(name), kFamilyVocab).value());
+  }
+  return *tokenizer;
 }
 
 // Where SmolLM2's GGUF file is, if it is there: LSERVE_SMOLLM2, or the cache that the quick start

@@ -15,9 +15,11 @@ namespace {
 
 using Ids = std::vector<int32_t>;
 
-void check_goldens(const Tokenizer& tokenizer, std::string_view file, size_t at_least) {
+void check_goldens(const Tokenizer& tokenizer, std::string_view file, size_t at_least,
+                   size_t with_control_at_least = 25) {
   const std::vector<Json> rows = read_json_lines(file);
   ASSERT_GE(rows.size(), at_least);
+  const auto& sentence_piece = tokenizer.data().sentence_piece;
   size_t with_control = 0;
   for (const Json& row : rows) {
     const std::string& text = row.find("text")->as_string();
@@ -26,10 +28,18 @@ void check_goldens(const Tokenizer& tokenizer, std::string_view file, size_t at_
     ASSERT_EQ(tokenizer.encode(text, SpecialTokens::kAsText), as_text) << quoted(text);
     ASSERT_EQ(tokenizer.encode(text, SpecialTokens::kParse), parse ? ids_of(*parse) : as_text)
         << quoted(text);
+    if (const Json* with_bos = row.find("with_bos")) {
+      ASSERT_EQ(tokenizer.encode_with_bos(text, SpecialTokens::kAsText), ids_of(*with_bos))
+          << quoted(text);
+    }
     with_control += parse != nullptr;
-    for (const int32_t id : as_text) ASSERT_FALSE(tokenizer.is_special(id)) << quoted(text);
+    for (const int32_t id : as_text) {
+      // The unknown token is a control token too, and what characters without token become.
+      if (sentence_piece && sentence_piece->unknown_id == id) continue;
+      ASSERT_FALSE(tokenizer.is_special(id)) << quoted(text);
+    }
   }
-  EXPECT_GE(with_control, size_t{25});
+  EXPECT_GE(with_control, with_control_at_least);
 }
 
 TEST(TokenizerGoldens, SmolLmSmall) {
@@ -50,6 +60,27 @@ TEST(TokenizerGoldens, Retriever) {
 TEST(TokenizerGoldens, SmolLm2) {
   if (smollm2_tokenizer() == nullptr) GTEST_SKIP() << "no " << smollm2_path();
   check_goldens(*smollm2_tokenizer(), "smollm2/goldens.jsonl", 1500);
+}
+
+// The vocabularies that tools/make_tokenizer_families.py trains.
+TEST(TokenizerGoldens, Llama3) { check_goldens(family("llama3"), "llama3/goldens.jsonl", 600, 10); }
+
+TEST(TokenizerGoldens, Qwen2) { check_goldens(family("qwen2"), "qwen2/goldens.jsonl", 600, 10); }
+
+TEST(TokenizerGoldens, Llama2FromTokenizerJson) {
+  check_goldens(family("llama2_json"), "llama2_json/goldens.jsonl", 600, 10);
+}
+
+TEST(TokenizerGoldens, Llama2WithMetaspace) {
+  check_goldens(family("llama2_metaspace"), "llama2_metaspace/goldens.jsonl", 600, 10);
+}
+
+TEST(TokenizerGoldens, Llama2FromTokenizerModel) {
+  check_goldens(family("llama2_model"), "llama2_model/goldens.jsonl", 600, 10);
+}
+
+TEST(TokenizerGoldens, SentencePieceWithUserSymbolsAndWithoutBytes) {
+  check_goldens(family("symbols_model"), "symbols_model/goldens.jsonl", 600, 10);
 }
 
 TEST(Tokenizer, DecodeGivesTheTextBackLessControlTokens) {
