@@ -3,8 +3,10 @@ r"""Writes float32 logits of transformers as goldens: tests/data/logits/<model>_
 
     make_logit_goldens.py --model smollm2=SmolLM2.gguf --model retriever_q8=retriever.gguf \
         --model retriever_bf16=DIR --texts tests/data/texts --out tests/data/logits
+    make_logit_goldens.py --model smollm2_long=SmolLM2.gguf --adapter DIR --text english_prose
 
-A model is a GGUF file, whose weights are dequantised, or a Hugging Face directory. For each text
+A model is a GGUF file, whose weights are dequantised, or a Hugging Face directory; with --adapter
+a PEFT adapter is put on it (lora_to_transformers.py). For each text
 the first 512 tokens are run at once; kept of each position are the 32 largest logits, 64 fixed
 columns, and the log-sum-exp, minimum and maximum of the row. tests/data/logits/README.md has the
 layout.
@@ -17,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from gguf_to_transformers import add_bos, load_model, load_tokenizer
+from lora_to_transformers import put_adapter
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
@@ -71,9 +74,12 @@ def golden(model: LlamaForCausalLM, ids: np.ndarray) -> bytes:
     return b"".join(out)
 
 
-def write_goldens(name: str, path: Path, texts: Path, output: Path) -> None:
+def write_goldens(name: str, path: Path, arguments: argparse.Namespace) -> None:
     model, tokenizer, bos = open_model(path)
-    for text in TEXTS:
+    if arguments.adapter:
+        model = put_adapter(model, arguments.adapter)
+    texts, output = arguments.texts, arguments.out
+    for text in arguments.text or TEXTS:
         ids = token_ids(tokenizer, bos, (texts / f"{text}.txt").read_text(encoding="utf-8"))
         data = golden(model, ids)
         (output / f"{name}_{text}.bin").write_bytes(data)
@@ -83,13 +89,15 @@ def write_goldens(name: str, path: Path, texts: Path, output: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="append", required=True, metavar="NAME=PATH")
+    parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--text", action="append", choices=TEXTS, help="only this; default: all")
     parser.add_argument("--texts", type=Path, default=Path("tests/data/texts"))
     parser.add_argument("--out", type=Path, default=Path("tests/data/logits"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for model in arguments.model:
         name, _, path = model.partition("=")
-        write_goldens(name, Path(path), arguments.texts, arguments.out)
+        write_goldens(name, Path(path), arguments)
 
 
 if __name__ == "__main__":

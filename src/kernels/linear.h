@@ -1,4 +1,4 @@
-// Linear layers that share an input:  out_i[t] (+)= W_i x[t] + bias_i
+// Linear layers that share an input:  out_i[t] (+)= W_i x[t] + bias_i + scale_i B_i (A_i x[t])
 //
 // Q, K and V (or gate and up) of one layer go in one call, so that x is read and quantised once. A
 // row of the result depends on its own row of x only, bit for bit: never on how many rows come
@@ -6,7 +6,7 @@
 //
 // Where W is block-quantised, the cpu backend quantises x: to 256 even steps from the least to the
 // largest of kActivationBlock columns, or, if `precise`, to 32639 steps from -max |x| to max |x| of
-// kQuantBlock columns.
+// kQuantBlock columns. The low-rank term sees x as it is, and is computed in float32.
 #pragma once
 
 #include <span>
@@ -18,17 +18,37 @@ namespace lserve {
 
 inline constexpr int64_t kActivationBlock = 16;
 
+// scale * B A, what an adapter (LoRA) adds to a matrix: A and B in a format of plain floats, of one
+// rank >= 1. None if a == nullptr.
+struct LowRankTerm {
+  const Weight* a = nullptr;  // [rank, columns]
+  const Weight* b = nullptr;  // [rows_i, rank]
+  float scale = 1.0F;
+
+  int64_t rank() const { return a == nullptr ? 0 : a->rows; }
+};
+
 struct LinearOutput {
   const Weight* weight = nullptr;  // [rows_i, columns]
-  TensorView bias;                 // [rows_i]  f32, or data == nullptr
-  TensorView out;                  // [num_tokens, rows_i]  f32; must not overlap x
+  TensorView bias = {};            // [rows_i]  f32, or data == nullptr
+  TensorView out = {};             // [num_tokens, rows_i]  f32; must not overlap x
   bool accumulate = false;         // add to out (the residual stream) instead of storing
+  LowRankTerm low_rank = {};
 };
 
 struct LinearParams {
   TensorView x;                           // [num_tokens, columns]  f32
   std::span<const LinearOutput> outputs;  // at least one; the same columns in all
   bool precise = false;  // for the output head, whose errors nothing behind it evens out
+  // [num_tokens, total_rank(outputs)]  f32: receives the scaled A_i x, output after output; may be
+  // absent if no output has a low-rank term.
+  TensorView low_rank_scratch = {};
 };
+
+// The sum of the ranks of the outputs' low-rank terms.
+int64_t total_rank(std::span<const LinearOutput> outputs);
+
+// CHECKs the shapes and formats above of all low-rank terms, and the scratch.
+void check_low_rank(const LinearParams& params);
 
 }  // namespace lserve

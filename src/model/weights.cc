@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/hash.h"
 #include "base/strings.h"
 
 namespace lserve {
@@ -42,12 +43,16 @@ class Loader {
     return checkpoint_.find(name) == nullptr ? Status() : vector(name, out);
   }
 
+  // Of the tensors read so far, in their order.
+  uint64_t content_hash() const { return content_hash_; }
+
  private:
   Result<const TensorInfo*> read(const std::string& name) {
     const TensorInfo* tensor = checkpoint_.find(name);
     if (tensor == nullptr) return model_error(cat("the checkpoint has no tensor ", name));
     if (buffer_.size() < tensor->bytes) buffer_.resize(tensor->bytes);
     RETURN_IF_ERROR(checkpoint_.read_tensor(*tensor, {buffer_.data(), tensor->bytes}));
+    content_hash_ = hash64(bytes(*tensor), content_hash_);
     done_ += tensor->bytes;
     if (progress_) progress_(done_, total_);
     return tensor;
@@ -60,6 +65,7 @@ class Loader {
   Backend& backend_;
   const LoadProgress& progress_;
   std::vector<std::byte> buffer_;
+  uint64_t content_hash_ = 0;
   uint64_t done_ = 0;
   uint64_t total_ = 0;
 };
@@ -68,20 +74,26 @@ Status load_layer(Loader& loader, int64_t layer, LayerWeights* out) {
   const std::string prefix = cat("model.layers.", layer, ".");
   const auto name = [&](const char* tensor) { return prefix + tensor; };
   RETURN_IF_ERROR(loader.vector(name("input_layernorm.weight"), &out->attention_norm));
-  RETURN_IF_ERROR(loader.matrix(name("self_attn.q_proj.weight"), &out->q));
-  RETURN_IF_ERROR(loader.matrix(name("self_attn.k_proj.weight"), &out->k));
-  RETURN_IF_ERROR(loader.matrix(name("self_attn.v_proj.weight"), &out->v));
-  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.q_proj.bias"), &out->q_bias));
-  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.k_proj.bias"), &out->k_bias));
-  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.v_proj.bias"), &out->v_bias));
-  RETURN_IF_ERROR(loader.matrix(name("self_attn.o_proj.weight"), &out->o));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.q_proj.weight"), &out->q.weight));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.k_proj.weight"), &out->k.weight));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.v_proj.weight"), &out->v.weight));
+  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.q_proj.bias"), &out->q.bias));
+  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.k_proj.bias"), &out->k.bias));
+  RETURN_IF_ERROR(loader.optional_vector(name("self_attn.v_proj.bias"), &out->v.bias));
+  RETURN_IF_ERROR(loader.matrix(name("self_attn.o_proj.weight"), &out->o.weight));
   RETURN_IF_ERROR(loader.vector(name("post_attention_layernorm.weight"), &out->mlp_norm));
-  RETURN_IF_ERROR(loader.matrix(name("mlp.gate_proj.weight"), &out->gate));
-  RETURN_IF_ERROR(loader.matrix(name("mlp.up_proj.weight"), &out->up));
-  return loader.matrix(name("mlp.down_proj.weight"), &out->down);
+  RETURN_IF_ERROR(loader.matrix(name("mlp.gate_proj.weight"), &out->gate.weight));
+  RETURN_IF_ERROR(loader.matrix(name("mlp.up_proj.weight"), &out->up.weight));
+  return loader.matrix(name("mlp.down_proj.weight"), &out->down.weight);
 }
 
 }  // namespace
+
+LinearOutput Projection::output(const TensorView& out, bool accumulate) const {
+  LinearOutput output{.weight = &weight, .bias = bias.view(), .out = out, .accumulate = accumulate};
+  if (a.rows > 0) output.low_rank = {&a, &b, scale};
+  return output;
+}
 
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, Backend& backend,
                                   const LoadProgress& progress) {
@@ -97,6 +109,7 @@ Result<ModelWeights> load_weights(const Checkpoint& checkpoint, Backend& backend
     RETURN_IF_ERROR(load_layer(loader, static_cast<int64_t>(layer), &weights.layers[layer]));
   }
   RETURN_IF_ERROR(checkpoint.verify_unchanged());
+  weights.content_hash = loader.content_hash();
   return weights;
 }
 

@@ -10,6 +10,8 @@
 
 namespace lserve {
 
+class LoraAdapter;
+
 // A float vector in the backend's memory; data() == nullptr where the model has none.
 struct VectorWeight {
   Buffer buffer;
@@ -19,13 +21,24 @@ struct VectorWeight {
   }
 };
 
+// One of the seven matrices of a layer, with its bias (q, k and v of Qwen2) and what an adapter
+// adds.
+struct Projection {
+  Weight weight;      // [rows, columns]
+  VectorWeight bias;  // [rows]
+  Weight a, b;        // [rank, columns], [rows, rank]; rank 0: no adapter
+  float scale = 1.0F;
+
+  // This matrix as an output of Backend::linear: out = W x + ..., or out += with `accumulate`.
+  LinearOutput output(const TensorView& out, bool accumulate = false) const;
+};
+
 struct LayerWeights {
   VectorWeight attention_norm, mlp_norm;  // [hidden]
-  Weight q, k, v;                         // [heads * head_dim, hidden]
-  VectorWeight q_bias, k_bias, v_bias;    // [heads * head_dim], Qwen2 only
-  Weight o;                               // [hidden, num_q_heads * head_dim]
-  Weight gate, up;                        // [intermediate, hidden]
-  Weight down;                            // [hidden, intermediate]
+  Projection q, k, v;                     // [heads * head_dim, hidden]
+  Projection o;                           // [hidden, num_q_heads * head_dim]
+  Projection gate, up;                    // [intermediate, hidden]
+  Projection down;                        // [hidden, intermediate]
 };
 
 struct ModelWeights {
@@ -33,6 +46,8 @@ struct ModelWeights {
   Weight lm_head;           // the same shape; empty if the embedding serves (tied)
   VectorWeight final_norm;  // [hidden]
   std::vector<LayerWeights> layers;
+  uint64_t content_hash = 0;  // of all bytes read: tells models of one shape apart
+  uint64_t adapter_hash = 0;  // the same of an adapter and its scales; 0: none
 
   const Weight& output() const { return lm_head.rows > 0 ? lm_head : embedding; }
 };
@@ -44,8 +59,16 @@ using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 // norms that are not finite; kMemory.
 Result<ModelWeights> load_weights(const Checkpoint& checkpoint, Backend& backend,
                                   const LoadProgress& progress);
+// Puts the adapter, times `scale`, beside the matrices that it is for. kModel: its file is damaged,
+// changed meanwhile, or holds a value that is not finite; kMemory. REQUIRES: the adapter was opened
+// for this model.
+Status load_adapter(const LoraAdapter& adapter, double scale, Backend& backend,
+                    ModelWeights* weights);
 
-// Bytes that load_weights will keep: for the memory plan.
+// Bytes that load_weights and load_adapter will keep: for the memory plan.
 int64_t planned_weight_bytes(const Checkpoint& checkpoint, const Backend& backend);
+int64_t planned_adapter_bytes(const LoraAdapter& adapter, const Backend& backend);
+// The largest total_rank() of the linear calls of a layer.
+int64_t widest_low_rank(const LoraAdapter& adapter, int64_t num_layers);
 
 }  // namespace lserve
