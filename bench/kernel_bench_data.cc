@@ -26,13 +26,14 @@ std::vector<std::byte> random_matrix(Random* random, WeightFormat format, int64_
   std::vector<std::byte> data(bytes);
   for (std::byte& b : data) b = static_cast<std::byte>(random->next() & 0xFF);
   const auto block = static_cast<size_t>(block_bytes(format));
-  const f16 scale = to_f16(0.01F);
-  const f16 min = to_f16(-0.07F);
+  const bool has_min = format == WeightFormat::kQ4_1 || format == WeightFormat::kQ4_K;
+  const bool is_super = columns_per_block(format) > kQuantBlock;  // with integers times the scales
+  const f16 scale = to_f16(is_super ? 0.0003F : 0.01F);
+  const f16 min = to_f16(is_super ? 0.002F : -0.07F);
+  const size_t scale_at = format == WeightFormat::kQ6_K ? block - 2 : 0;
   for (size_t i = 0; i < bytes; i += block) {
-    std::copy_n(reinterpret_cast<const std::byte*>(&scale), 2, data.data() + i);
-    if (format == WeightFormat::kQ4_1) {
-      std::copy_n(reinterpret_cast<const std::byte*>(&min), 2, data.data() + i + 2);
-    }
+    std::copy_n(reinterpret_cast<const std::byte*>(&scale), 2, data.data() + i + scale_at);
+    if (has_min) std::copy_n(reinterpret_cast<const std::byte*>(&min), 2, data.data() + i + 2);
   }
   return data;
 }

@@ -43,6 +43,13 @@ Status unsupported_architecture(const std::string& where, std::string_view name,
                          list, ").", nearest ? cat(" Nearest: ", *nearest, ".") : ""));
 }
 
+void extend_context(ModelConfig& config) {
+  if (config.rope.type != RopeType::kYarn) return;
+  const double reach = config.rope.factor * static_cast<double>(config.rope.original_max_position);
+  const auto most = static_cast<double>(kPositionRange.max);
+  config.max_position = std::max(config.max_position, static_cast<int64_t>(std::min(reach, most)));
+}
+
 void add_eos_token(ModelConfig& config, int32_t id) {
   if (std::ranges::find(config.eos_token_ids, id) == config.eos_token_ids.end()) {
     config.eos_token_ids.push_back(id);

@@ -28,6 +28,8 @@ inline constexpr Range<double> kEpsRange = {1e-12, 0.1};
 inline constexpr Range<double> kThetaRange = {1.0, 1e12};
 inline constexpr Range<double> kRopeFactorRange = {1.0, 1e4};
 inline constexpr Range<double> kFreqFactorRange = {1e-3, 1e6};
+inline constexpr Range<double> kBlendRange = {1e-3, 1e4};      // where llama3 and yarn blend
+inline constexpr Range<double> kMagnitudeRange = {1e-3, 1e3};  // of cosines and sines
 
 // What holds between the numbers: the shapes that the kernels have, and token ids below the
 // vocabulary's size. `where` names the file.
@@ -36,6 +38,10 @@ Status check_model_config(const ModelConfig& config, const std::string& where);
 // The error for an architecture that is not in `supported`, with the nearest that is.
 Status unsupported_architecture(const std::string& where, std::string_view name,
                                 std::span<const std::string> supported);
+
+// A context that YaRN extends reaches factor times as far, also where the file still gives the old
+// one.
+void extend_context(ModelConfig& config);
 
 // Adds `id` unless it is there already.
 void add_eos_token(ModelConfig& config, int32_t id);

@@ -281,4 +281,14 @@ Result<std::span<const int64_t>> Gguf::get_ints(std::string_view key) const {
   return wrong_type(key, "an array of integers");
 }
 
+Result<std::span<const double>> Gguf::get_doubles(std::string_view key) const {
+  const GgufValue* value = find(key);
+  if (value != nullptr) {
+    if (const auto* list = std::get_if<std::vector<double>>(&value->value)) {
+      return std::span<const double>(*list);
+    }
+  }
+  return wrong_type(key, "an array of floats");
+}
+
 }  // namespace lserve

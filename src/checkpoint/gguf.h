@@ -49,6 +49,7 @@ class Gguf {
   Result<std::string> get_string(std::string_view key) const;
   Result<std::span<const std::string>> get_strings(std::string_view key) const;
   Result<std::span<const int64_t>> get_ints(std::string_view key) const;
+  Result<std::span<const double>> get_doubles(std::string_view key) const;
 
  private:
   explicit Gguf(File file) : file_(std::move(file)) {}

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <span>
 #include <vector>
 
 #include "base/strings.h"
 #include "checkpoint/config_limits.h"
+#include "checkpoint/yarn.h"
 
 namespace lserve {
 
@@ -106,6 +108,43 @@ Status check_supported(const ArchFields& fields, const ModelConfig& config) {
   return {};
 }
 
+// What the key asks for where it is there must be what is computed without it.
+Status check_value(const ArchFields& fields, std::string_view key, double only) {
+  if (!fields.has(key)) return {};
+  ASSIGN_OR_RETURN(const double value, fields.get_double(key, {-1e9, 1e9}));
+  if (value == only) return {};
+  return fields.error(key, cat(value, " is not supported (supported: ", only, ")"));
+}
+
+Status parse_yarn(const ArchFields& fields, RopeConfig& rope) {
+  RETURN_IF_ERROR(check_value(fields, "rope.scaling.yarn_ext_factor", 1.0));
+  RETURN_IF_ERROR(check_value(fields, "rope.scaling.yarn_log_multiplier", 0.0));
+  ASSIGN_OR_RETURN(rope.beta_fast, fields.get_double_or("rope.scaling.yarn_beta_fast", kBlendRange,
+                                                        rope.beta_fast));
+  ASSIGN_OR_RETURN(rope.beta_slow, fields.get_double_or("rope.scaling.yarn_beta_slow", kBlendRange,
+                                                        rope.beta_slow));
+  if (rope.beta_fast < rope.beta_slow) {
+    return fields.error("rope.scaling.yarn_beta_fast",
+                        cat(rope.beta_fast, " must not be below yarn_beta_slow ", rope.beta_slow));
+  }
+  // Absent, it is the context of the file.
+  const char* original = "rope.scaling.original_context_length";
+  ASSIGN_OR_RETURN(
+      rope.original_max_position,
+      fields.get_int(fields.has(original) ? original : "context_length", kPositionRange));
+  ASSIGN_OR_RETURN(const double given,
+                   fields.get_double_or("rope.scaling.attn_factor", kMagnitudeRange, 1.0));
+  rope.attention_factor = given * yarn_magnitude(rope.factor);
+  // Converters put config.json's attention_factor here, and the format's own engine ignores it:
+  // only a value that changes nothing is sure to be understood.
+  const char* total = "rope.scaling.yarn_attn_factor";
+  ASSIGN_OR_RETURN(const double wanted,
+                   fields.get_double_or(total, kMagnitudeRange, rope.attention_factor));
+  if (wanted == 1.0 || std::abs(wanted - rope.attention_factor) < 1e-4) return {};
+  return fields.error(
+      total, cat(wanted, " is not supported (supported: ", rope.attention_factor, ", or none)"));
+}
+
 Status parse_rope(const ArchFields& fields, RopeConfig& rope) {
   ASSIGN_OR_RETURN(rope.theta, fields.get_double_or("rope.freq_base", kThetaRange, rope.theta));
   // rope.scale_linear is the factor's name in old files.
@@ -118,15 +157,15 @@ Status parse_rope(const ArchFields& fields, RopeConfig& rope) {
     ASSIGN_OR_RETURN(type, fields.get_string("rope.scaling.type"));
   }
   if (type == "none") return {};
-  if (type != "linear") {
+  if (type != "linear" && type != "yarn") {
     return fields.error("rope.scaling.type",
-                        cat(quoted(type), " is not supported (supported: none, linear)"));
+                        cat(quoted(type), " is not supported (supported: none, linear, yarn)"));
   }
   if (factor < kRopeFactorRange.min) return fields.error(key, cat(factor, " is below 1"));
   if (factor == 1.0) return {};
-  rope.type = RopeType::kLinear;
+  rope.type = type == "yarn" ? RopeType::kYarn : RopeType::kLinear;
   rope.factor = factor;
-  return {};
+  return type == "yarn" ? parse_yarn(fields, rope) : Status();
 }
 
 Status parse_special_tokens(const Gguf& gguf, ModelConfig& config) {
@@ -215,8 +254,9 @@ Result<ModelConfig> parse_gguf_config(const Gguf& gguf, std::span<const GgufTens
   }
   const ArchFields fields(gguf, config.architecture);
   RETURN_IF_ERROR(parse_shape(fields, config));
-  RETURN_IF_ERROR(check_supported(fields, config));
   RETURN_IF_ERROR(parse_rope(fields, config.rope));
+  extend_context(config);
+  RETURN_IF_ERROR(check_supported(fields, config));
   RETURN_IF_ERROR(parse_vocabulary(gguf, tensors, config));
   RETURN_IF_ERROR(parse_special_tokens(gguf, config));
   config.qkv_bias = config.architecture == "qwen2";

@@ -45,7 +45,15 @@ Status check_part(const Gguf& part, int64_t part_idx, int64_t count) {
 Status check_tensor_count(const std::vector<Gguf>& parts) {
   ASSIGN_OR_RETURN(const int64_t promised, parts.front().get_int("split.tensors.count"));
   int64_t found = 0;
-  for (const Gguf& part : parts) found += static_cast<int64_t>(part.tensors().size());
+  for (const Gguf& part : parts) {
+    ASSIGN_OR_RETURN(const int64_t own_promise, part.get_int("split.tensors.count"));
+    if (own_promise != promised) {
+      return model_error(cat(part.file().path(), ": split.tensors.count: ", own_promise,
+                             ", but the first part says ", promised,
+                             "; it is a part of another model"));
+    }
+    found += static_cast<int64_t>(part.tensors().size());
+  }
   if (found == promised) return {};
   return model_error(cat(parts.front().file().path(), ": split.tensors.count: ", promised,
                          " are promised, the parts hold ", found));

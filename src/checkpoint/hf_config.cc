@@ -139,9 +139,10 @@ Result<ModelConfig> parse_hf_config(const Json& config_json, const std::string& 
   ModelConfig config;
   ASSIGN_OR_RETURN(config.architecture, parse_architecture(fields));
   RETURN_IF_ERROR(parse_shape(fields, config));
+  ASSIGN_OR_RETURN(config.rope, parse_hf_rope(fields));
+  extend_context(config);
   RETURN_IF_ERROR(check_supported(fields, config));
   config.qkv_bias = config.architecture == "Qwen2ForCausalLM";
-  ASSIGN_OR_RETURN(config.rope, parse_hf_rope(fields));
   ASSIGN_OR_RETURN(const auto bos, fields.find_int("bos_token_id", kTokenRange));
   if (bos) config.bos_token_id = static_cast<int32_t>(*bos);
   RETURN_IF_ERROR(parse_eos(fields, config));

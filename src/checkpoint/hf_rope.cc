@@ -4,9 +4,11 @@
 #include "checkpoint/hf_rope.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "base/strings.h"
+#include "checkpoint/yarn.h"
 
 namespace lserve {
 
@@ -14,7 +16,6 @@ namespace {
 
 constexpr const char* kOldKey = "rope_scaling";
 constexpr const char* kNewKey = "rope_parameters";
-constexpr Range<double> kBlendRange = {1e-3, 1e4};  // llama3's wavelength factors
 
 Status check_whole_rotation(const JsonFields& fields) {
   ASSIGN_OR_RETURN(const auto part, fields.find_double("partial_rotary_factor", {0.0, 1.0}));
@@ -35,24 +36,85 @@ Result<RopeType> parse_type(const JsonFields& rope, bool is_new_form) {
   if (name.empty() || name == "default") return RopeType::kDefault;
   if (name == "linear") return RopeType::kLinear;
   if (name == "llama3") return RopeType::kLlama3;
+  if (name == "yarn") return RopeType::kYarn;
   return rope.error("rope_type", cat(quoted(name),
                                      " is not supported (supported: default, linear, "
-                                     "llama3)"));
+                                     "llama3, yarn)"));
 }
 
-Status parse_scaling(const JsonFields& fields, RopeConfig& rope) {
-  if (rope.type == RopeType::kDefault) return {};
-  ASSIGN_OR_RETURN(rope.factor, fields.get_double("factor", kRopeFactorRange));
-  if (rope.type == RopeType::kLinear) return {};
+// The context before it was extended: a member of the config itself beats the one in its rope part.
+Status parse_original_position(const JsonFields& config, const JsonFields& fields,
+                               RopeConfig& rope) {
+  constexpr const char* kKey = "original_max_position_embeddings";
+  ASSIGN_OR_RETURN(const auto outer, config.find_int(kKey, kPositionRange));
+  if (outer) {
+    rope.original_max_position = *outer;
+    return {};
+  }
+  // YaRN may leave it out: then it is the context of the config.
+  if (rope.type == RopeType::kYarn && fields.find(kKey) == nullptr) {
+    ASSIGN_OR_RETURN(rope.original_max_position,
+                     config.get_int("max_position_embeddings", kPositionRange));
+    return {};
+  }
+  ASSIGN_OR_RETURN(rope.original_max_position, fields.get_int(kKey, kPositionRange));
+  return {};
+}
+
+Status parse_llama3(const JsonFields& fields, RopeConfig& rope) {
   ASSIGN_OR_RETURN(rope.low_freq_factor, fields.get_double("low_freq_factor", kBlendRange));
   ASSIGN_OR_RETURN(rope.high_freq_factor, fields.get_double("high_freq_factor", kBlendRange));
-  ASSIGN_OR_RETURN(rope.original_max_position,
-                   fields.get_int("original_max_position_embeddings", kPositionRange));
   // The blend divides by the difference of the two.
   if (rope.low_freq_factor < rope.high_freq_factor) return {};
   return fields.error(
       "low_freq_factor",
       cat(rope.low_freq_factor, " must be below high_freq_factor ", rope.high_freq_factor));
+}
+
+// Empty where it is absent or 0, which means the same to the reference implementation.
+Result<std::optional<double>> find_positive(const JsonFields& fields, const char* key,
+                                            Range<double> range) {
+  ASSIGN_OR_RETURN(auto value, fields.find_double(key, {0.0, range.max}));
+  if (!value || *value == 0.0) return std::optional<double>();
+  if (*value >= range.min) return value;
+  return fields.error(key, cat(*value, " is out of range (", range.min, " to ", range.max, ")"));
+}
+
+Status parse_yarn(const JsonFields& fields, RopeConfig& rope) {
+  ASSIGN_OR_RETURN(const auto extrapolation,
+                   fields.find_double("extrapolation_factor", kMagnitudeRange));
+  if (extrapolation.value_or(1.0) != 1.0) {
+    return fields.error("extrapolation_factor",
+                        cat(*extrapolation, " is not supported (supported: 1)"));
+  }
+  ASSIGN_OR_RETURN(const auto fast, find_positive(fields, "beta_fast", kBlendRange));
+  ASSIGN_OR_RETURN(const auto slow, find_positive(fields, "beta_slow", kBlendRange));
+  rope.beta_fast = fast.value_or(rope.beta_fast);
+  rope.beta_slow = slow.value_or(rope.beta_slow);
+  if (rope.beta_fast < rope.beta_slow) {
+    return fields.error("beta_fast",
+                        cat(rope.beta_fast, " must not be below beta_slow ", rope.beta_slow));
+  }
+  if (fields.find("truncate") != nullptr) {
+    ASSIGN_OR_RETURN(rope.whole_pairs, fields.find_bool("truncate"));
+  }
+  ASSIGN_OR_RETURN(const auto given, fields.find_double("attention_factor", kMagnitudeRange));
+  ASSIGN_OR_RETURN(const auto mscale, find_positive(fields, "mscale", kMagnitudeRange));
+  ASSIGN_OR_RETURN(const auto all_dim, find_positive(fields, "mscale_all_dim", kMagnitudeRange));
+  rope.attention_factor = given.value_or(yarn_magnitude(rope.factor));
+  if (!given && mscale && all_dim) {
+    rope.attention_factor =
+        yarn_magnitude(rope.factor, *mscale) / yarn_magnitude(rope.factor, *all_dim);
+  }
+  return {};
+}
+
+Status parse_scaling(const JsonFields& config, const JsonFields& fields, RopeConfig& rope) {
+  if (rope.type == RopeType::kDefault) return {};
+  ASSIGN_OR_RETURN(rope.factor, fields.get_double("factor", kRopeFactorRange));
+  if (rope.type == RopeType::kLinear) return {};
+  RETURN_IF_ERROR(parse_original_position(config, fields, rope));
+  return rope.type == RopeType::kLlama3 ? parse_llama3(fields, rope) : parse_yarn(fields, rope);
 }
 
 // The object `key` of the config, or null.
@@ -108,7 +170,7 @@ Result<RopeConfig> parse_hf_rope(const JsonFields& config) {
     RETURN_IF_ERROR(check_agreement(config, fields, others, rope.theta));
   }
   ASSIGN_OR_RETURN(rope.type, parse_type(fields, scaling == nullptr));
-  RETURN_IF_ERROR(parse_scaling(fields, rope));
+  RETURN_IF_ERROR(parse_scaling(config, fields, rope));
   return rope;
 }
 

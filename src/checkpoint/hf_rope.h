@@ -8,8 +8,8 @@
 
 namespace lserve {
 
-// Types other than default, linear and llama3 are refused by name, and so is a rotation of only a
-// part of the head.
+// Types other than default, linear, llama3 and yarn are refused by name, and so is a rotation of
+// only a part of the head.
 Result<RopeConfig> parse_hf_rope(const JsonFields& config);
 
 }  // namespace lserve

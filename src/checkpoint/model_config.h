@@ -8,19 +8,26 @@
 
 namespace lserve {
 
-enum class RopeType { kDefault, kLinear, kLlama3 };
+enum class RopeType { kDefault, kLinear, kLlama3, kYarn };
 
 // Rotary position embedding, rotate-half form: pair (c, c + head_dim/2) turns by
 // position * inv_freq[c], inv_freq[c] = theta^(-2c/head_dim), changed by the type:
 //   kLinear  divided by factor
 //   kLlama3  Llama 3.1's smooth blend between 1 and 1/factor by wavelength
+//   kYarn    YaRN's blend between 1 and 1/factor by pair: a pair that turns beta_fast times or more
+//            over the original context is kept, one that turns beta_slow times or less is stretched
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
-  double factor = 1.0;                   // kLinear, kLlama3
+  double factor = 1.0;                   // of every type but kDefault
   double low_freq_factor = 1.0;          // kLlama3
   double high_freq_factor = 4.0;         // kLlama3
-  int64_t original_max_position = 8192;  // kLlama3
+  int64_t original_max_position = 8192;  // kLlama3, kYarn
+  double beta_fast = 32.0;               // kYarn
+  double beta_slow = 1.0;                // kYarn
+  bool whole_pairs = true;               // kYarn: the blend begins and ends at whole pairs
+  // Every cosine and sine is multiplied by it; 1 for all types but kYarn.
+  double attention_factor = 1.0;
   // GGUF's rope_freqs.weight: inv_freq[c] is divided by freq_factors[c]; empty if absent.
   std::vector<float> freq_factors;  // [head_dim / 2]
 };

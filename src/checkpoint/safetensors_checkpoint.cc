@@ -57,7 +57,7 @@ class SafetensorsCheckpoint : public Checkpoint {
     return {};
   }
   Result<TokenizerData> read_tokenizer() const override {
-    return read_tokenizer_json(directory_, config_.vocab_size);
+    return read_hf_tokenizer(directory_, config_.vocab_size);
   }
 
  private:

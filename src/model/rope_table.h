@@ -13,9 +13,10 @@ namespace lserve {
 // [head_dim / 2] angle per position of each pair, by the config's type (checkpoint/model_config.h).
 std::vector<float> rope_frequencies(const RopeConfig& rope, int64_t head_dim);
 
-// out[t] = cos(position * f_c) for every c, then sin: [num_positions, 2, head_dim / 2]. The product
-// is taken in double, so that position 1,000,000 turns by the same rule as position 1.
-void fill_cos_sin(std::span<const float> frequencies, std::span<const int32_t> positions,
-                  std::span<float> out);
+// out[t] = magnitude * cos(position * f_c) for every c, then sin: [num_positions, 2, head_dim / 2].
+// The product is taken in double, so that position 1,000,000 turns by the same rule as position 1.
+// `magnitude` is the config's attention_factor.
+void fill_cos_sin(std::span<const float> frequencies, double magnitude,
+                  std::span<const int32_t> positions, std::span<float> out);
 
 }  // namespace lserve

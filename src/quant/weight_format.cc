@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/checked_math.h"
+#include "quant/super_block.h"
 #include "tensor/dtype.h"
 
 namespace lserve {
@@ -26,8 +27,14 @@ FormatInfo info(WeightFormat format) {
       return {"BF16", 1, 2};
     case WeightFormat::kQ8_0:
       return {"Q8_0", kQuantBlock, 2 + kQuantBlock};
+    case WeightFormat::kQ4_0:
+      return {"Q4_0", kQuantBlock, 2 + kQuantBlock / 2};
     case WeightFormat::kQ4_1:
       return {"Q4_1", kQuantBlock, 4 + kQuantBlock / 2};
+    case WeightFormat::kQ4_K:
+      return {"Q4_K", kSuperBlock, Q4KBlock::kBytes};
+    case WeightFormat::kQ6_K:
+      return {"Q6_K", kSuperBlock, Q6KBlock::kBytes};
   }
   return {"?", 1, 1};
 }
@@ -46,6 +53,15 @@ void dequantise_q8_0(const std::byte* block, float* out) {
   }
 }
 
+void dequantise_q4_0(const std::byte* block, float* out) {
+  const float d = to_float(load<f16>(block));
+  for (int i = 0; i < kQuantBlock / 2; ++i) {
+    const auto codes = static_cast<uint8_t>(block[2 + i]);
+    out[i] = d * static_cast<float>((codes & 0xF) - 8);
+    out[i + kQuantBlock / 2] = d * static_cast<float>((codes >> 4) - 8);
+  }
+}
+
 void dequantise_q4_1(const std::byte* block, float* out) {
   const float d = to_float(load<f16>(block));
   const float m = to_float(load<f16>(block + 2));
@@ -53,6 +69,27 @@ void dequantise_q4_1(const std::byte* block, float* out) {
     const auto codes = static_cast<uint8_t>(block[4 + i]);
     out[i] = d * static_cast<float>(codes & 0xF) + m;
     out[i + kQuantBlock / 2] = d * static_cast<float>(codes >> 4) + m;
+  }
+}
+
+void dequantise_q4_k(const std::byte* from, float* out) {
+  const Q4KBlock block = read_q4_k(from);
+  const float d = to_float(block.d);
+  const float dmin = to_float(block.dmin);
+  for (size_t i = 0; i < kSuperBlock; ++i) {
+    const size_t part = i / Q4KBlock::kPart;
+    const float scale = d * static_cast<float>(block.scale[part]);
+    const float min = dmin * static_cast<float>(block.min[part]);
+    out[i] = scale * static_cast<float>(block.codes[i]) - min;
+  }
+}
+
+void dequantise_q6_k(const std::byte* from, float* out) {
+  const Q6KBlock block = read_q6_k(from);
+  const float d = to_float(block.d);
+  for (size_t i = 0; i < kSuperBlock; ++i) {
+    const float scale = d * static_cast<float>(block.scale[i / Q6KBlock::kPart]);
+    out[i] = scale * static_cast<float>(block.codes[i] - Q6KBlock::kOffset);
   }
 }
 
@@ -88,8 +125,17 @@ void dequantise_row(WeightFormat format, std::span<const std::byte> row, std::sp
       case WeightFormat::kQ8_0:
         dequantise_q8_0(from, to);
         break;
+      case WeightFormat::kQ4_0:
+        dequantise_q4_0(from, to);
+        break;
       case WeightFormat::kQ4_1:
         dequantise_q4_1(from, to);
+        break;
+      case WeightFormat::kQ4_K:
+        dequantise_q4_k(from, to);
+        break;
+      case WeightFormat::kQ6_K:
+        dequantise_q6_k(from, to);
         break;
     }
   }

@@ -2,10 +2,14 @@
 //
 // Block formats are GGUF's (ggml's quants): consecutive columns of one row share a scale.
 //   Q8_0: 32 columns, {f16 d; int8 q[32]}             x = d * q
-//   Q4_1: 32 columns, {f16 d; f16 m; uint8 q[16]}     x = d * q + m; byte i holds column i in its
+//   Q4_0: 32 columns, {f16 d; uint8 q[16]}            x = d * (q - 8); byte i holds column i in its
 //                                                     low and column i + 16 in its high half
+//   Q4_1: 32 columns, {f16 d; f16 m; uint8 q[16]}     x = d * q + m; q likewise
+//   Q4_K, Q6_K: 256 columns (super_block.h)
+// All are float32 arithmetic on the widened scales, rounded after each operation.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -13,9 +17,13 @@
 
 namespace lserve {
 
-enum class WeightFormat { kF32, kF16, kBF16, kQ8_0, kQ4_1 };
+enum class WeightFormat { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ4_K, kQ6_K };
 
-inline constexpr int kQuantBlock = 32;  // columns that share a scale, in every block format so far
+inline constexpr std::array kAllWeightFormats = {
+    WeightFormat::kF32,  WeightFormat::kF16,  WeightFormat::kBF16, WeightFormat::kQ8_0,
+    WeightFormat::kQ4_0, WeightFormat::kQ4_1, WeightFormat::kQ4_K, WeightFormat::kQ6_K};
+
+inline constexpr int kQuantBlock = 32;  // columns of the blocks whose names end in _0 and _1
 
 const char* weight_format_name(WeightFormat format);
 bool is_block_quantised(WeightFormat format);

@@ -310,6 +310,16 @@ TEST(Checkpoint, SplitGguf) {
   directory.write("m-00002-of-00002.gguf", damaged.build());
   EXPECT_NE(error_of(path_1).find("split.tensors.count: 11 are promised, the parts hold 10"),
             std::string::npos);
+  GgufWriter foreign = second;
+  foreign.set_u32("split.tensors.count", 20);
+  directory.write("m-00002-of-00002.gguf", foreign.build());
+  EXPECT_NE(error_of(path_1).find("m-00002-of-00002.gguf: split.tensors.count: 20, but the first"),
+            std::string::npos);
+  // As many tensors, but others: some of the first part's again.
+  foreign = second;
+  foreign.tensors.assign(first.tensors.begin(), first.tensors.begin() + 3);
+  directory.write("m-00002-of-00002.gguf", foreign.build());
+  EXPECT_NE(error_of(path_1).find("occurs twice"), std::string::npos) << error_of(path_1);
 }
 
 }  // namespace

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/ggml_type.h"
 #include "support/gguf_writer.h"
 #include "support/temp_directory.h"
 
@@ -95,13 +97,6 @@ std::vector<ConfigCase> metadata_cases() {
       {"whole rotation", u32("llama.rope.dimension_count", 64), ""},
       {"sliding window", u32("llama.attention.sliding_window", 256), "sliding_window: 256"},
       {"window of the whole context", u32("llama.attention.sliding_window", 512), ""},
-      {"no theta", without("llama.rope.freq_base"), ""},
-      {"theta NaN", f32("llama.rope.freq_base", __builtin_nanf("")), "not finite"},
-      {"scaling none", scaling("none", 4.0F), ""},
-      {"scaling linear", scaling("linear", 4.0F), ""},
-      {"scaling yarn", scaling("yarn", 4.0F),
-       "rope.scaling.type: \"yarn\" is not supported (supported: none, linear)"},
-      {"scaling below 1", scaling("linear", 0.5F), "0.5 is below 1"},
       {"eos beyond the vocabulary", u32("tokenizer.ggml.eos_token_id", 8),
        "outside of the vocabulary"},
       {"one part of one", u32("split.count", 1), ""},
@@ -117,6 +112,51 @@ std::vector<ConfigCase> metadata_cases() {
          w.add("split.no", kGgufI64, ByteString().put(INT64_MAX));
        },
        "(split.no)"},
+  };
+}
+
+std::vector<ConfigCase> rope_cases() {
+  return {
+      {"no theta", without("llama.rope.freq_base"), ""},
+      {"theta NaN", f32("llama.rope.freq_base", __builtin_nanf("")), "not finite"},
+      {"scaling none", scaling("none", 4.0F), ""},
+      {"scaling linear", scaling("linear", 4.0F), ""},
+      {"scaling longrope", scaling("longrope", 4.0F),
+       "rope.scaling.type: \"longrope\" is not supported (supported: none, linear, yarn)"},
+      {"scaling yarn", scaling("yarn", 4.0F), ""},
+      {"yarn below 1", scaling("yarn", 0.5F), "0.5 is below 1"},
+      {"yarn, betas",
+       [](auto& w) {
+         scaling("yarn", 4.0F)(w);
+         w.f32("llama.rope.scaling.yarn_beta_fast", 1.0F);
+         w.f32("llama.rope.scaling.yarn_beta_slow", 2.0F);
+       },
+       "yarn_beta_fast: 1 must not be below yarn_beta_slow 2"},
+      {"yarn, extrapolation",
+       [](auto& w) {
+         scaling("yarn", 4.0F)(w);
+         w.f32("llama.rope.scaling.yarn_ext_factor", 0.5F);
+       },
+       "yarn_ext_factor: 0.5 is not supported (supported: 1)"},
+      {"yarn, an attention factor of its own",
+       [](auto& w) {
+         scaling("yarn", 4.0F)(w);
+         w.f32("llama.rope.scaling.yarn_attn_factor", 0.5F);
+       },
+       "yarn_attn_factor: 0.5 is not supported (supported: 1.13863, or none)"},
+      {"yarn, the usual attention factor",
+       [](auto& w) {
+         scaling("yarn", 4.0F)(w);
+         w.f32("llama.rope.scaling.yarn_attn_factor", 1.1386294F);
+       },
+       ""},
+      {"yarn, log multiplier",
+       [](auto& w) {
+         scaling("yarn", 4.0F)(w);
+         w.f32("llama.rope.scaling.yarn_log_multiplier", 0.1F);
+       },
+       "yarn_log_multiplier: 0.1 is not supported (supported: 0)"},
+      {"scaling below 1", scaling("linear", 0.5F), "0.5 is below 1"},
   };
 }
 
@@ -155,10 +195,11 @@ std::vector<ConfigCase> tensor_cases() {
       {"type without use",
        [](auto& w) {
          auto* tensor = w.find("blk.0.ffn_up.weight");
-         tensor->type = kGgmlQ4_0;
-         tensor->data = ramp_bytes(64 * 18, 1);
+         tensor->type = kGgmlQ5_0;
+         tensor->data = ramp_bytes(64 * 22, 1);
        },
-       "has the type Q4_0, which is not supported (supported: F32, F16, Q4_1, Q8_0, BF16)"},
+       "has the type Q5_0, which is not supported (supported: F32, F16, Q4_0, Q4_1, Q8_0, Q4_K, "
+       "Q6_K, BF16)"},
       {"quantised norm",
        [](auto& w) {
          auto* tensor = w.find("output_norm.weight");
@@ -195,7 +236,67 @@ void run(const std::vector<ConfigCase>& cases) {
 }
 
 TEST(GgufConfig, Metadata) { run(metadata_cases()); }
+TEST(GgufConfig, Rope) { run(rope_cases()); }
 TEST(GgufConfig, Tensors) { run(tensor_cases()); }
+
+// Every type of the table, in a matrix whose rows have 256 columns: used, or refused by name.
+TEST(GgufConfig, ElementTypes) {
+  const TempDirectory directory;
+  int used = 0;
+  int refused = 0;
+  for (uint32_t number = 0; number < 64; ++number) {
+    const GgmlType* type = find_ggml_type(number);
+    if (type == nullptr) continue;
+    GgufWriter w = tiny_gguf_model();
+    w.set_u32("llama.feed_forward_length", 256);
+    for (const char* name : {"blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"}) {
+      w.find(name)->dims = {32, 256};
+      w.find(name)->data = ramp_bytes(256 * 34, 1);
+    }
+    auto* down = w.find("blk.0.ffn_down.weight");
+    down->dims = {256, 32};
+    down->type = number;
+    down->data = ramp_bytes(256 / type->block_columns * type->block_bytes * 32, 1);
+    const auto model = Checkpoint::open(directory.write("m.gguf", w.build()));
+    (type->format ? used : refused) += 1;
+    if (type->format) {
+      ASSERT_TRUE(model.ok()) << model.status().message();
+      const TensorInfo* info = (*model)->find("model.layers.0.mlp.down_proj.weight");
+      EXPECT_STREQ(weight_format_name(info->format), type->name);
+      EXPECT_EQ(info->bytes, *row_bytes(info->format, 256) * 32);
+      continue;
+    }
+    ASSERT_FALSE(model.ok()) << type->name;
+    EXPECT_EQ(model.status().kind(), ErrorKind::kModel);
+    const std::string expected = std::string("has the type ") + type->name + ", which is not";
+    EXPECT_NE(model.status().message().find(expected), std::string::npos)
+        << model.status().message();
+  }
+  EXPECT_EQ(used, 8);
+  EXPECT_GE(refused, 26);
+}
+
+TEST(GgufConfig, Yarn) {
+  GgufWriter w = tiny_gguf_model();
+  scaling("yarn", 4.0F)(w);
+  w.u32("llama.rope.scaling.original_context_length", 256);
+  w.f32("llama.rope.scaling.yarn_beta_fast", 48.0F);
+  w.f32("llama.rope.scaling.yarn_beta_slow", 2.0F);
+  w.f32("llama.rope.scaling.attn_factor", 0.5F);
+  w.f32("llama.rope.scaling.yarn_ext_factor", 1.0F);
+  const TempDirectory directory;
+  const auto model = Checkpoint::open(directory.write("m.gguf", w.build()));
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const ModelConfig& config = (*model)->config();
+  EXPECT_EQ(config.rope.type, RopeType::kYarn);
+  EXPECT_EQ(config.rope.factor, 4.0);
+  EXPECT_EQ(config.rope.original_max_position, 256);
+  EXPECT_EQ(config.rope.beta_fast, 48.0);
+  EXPECT_EQ(config.rope.beta_slow, 2.0);
+  EXPECT_TRUE(config.rope.whole_pairs);
+  EXPECT_NEAR(config.rope.attention_factor, 0.5 * (0.1 * std::log(4.0) + 1), 1e-15);
+  EXPECT_EQ(config.max_position, 1024);
+}
 
 TEST(GgufConfig, Values) {
   GgufWriter w = tiny_gguf_model("qwen2");

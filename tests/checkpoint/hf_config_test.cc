@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -118,8 +119,26 @@ const std::vector<ConfigCase>& rope_cases() {
       {kLlama, R"({"rope_scaling": {"type": "linear"}})", "factor: is missing"},
       {kLlama, R"({"rope_scaling": {"type": "linear", "factor": 0.5}})", "factor: 0.5"},
       {kLlama, R"({"rope_scaling": {"type": "dynamic", "factor": 2.0}})",
-       "rope_type: \"dynamic\" is not supported (supported: default, linear, llama3)"},
-      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}})", "\"yarn\""},
+       "rope_type: \"dynamic\" is not supported (supported: default, linear, llama3, yarn)"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}})", ""},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn"}})", "factor: is missing"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 0.5}})", "factor: 0.5"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "beta_fast": 1,
+        "beta_slow": 2}})",
+       "beta_fast: 1 must not be below beta_slow 2"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "beta_fast": "32"}})",
+       "beta_fast: \"\"32\"\" is no number"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "beta_fast": 1e9}})",
+       "beta_fast: 1e+09 is out of range"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "attention_factor": 0}})",
+       "attention_factor: 0 is out of range"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "truncate": 1}})",
+       "truncate: \"1\" is neither true nor false"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "extrapolation_factor": 2}})",
+       "extrapolation_factor: 2 is not supported"},
+      {kLlama, R"({"rope_scaling": {"rope_type": "yarn", "factor": 2,
+        "original_max_position_embeddings": 0}})",
+       "original_max_position_embeddings: 0 is out of range"},
       {kLlama, R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
         "high_freq_factor": 4, "original_max_position_embeddings": 8192}})",
        ""},
@@ -134,12 +153,13 @@ const std::vector<ConfigCase>& rope_cases() {
       {kLlama, R"({"rope_parameters": {"rope_type": "longrope"}})", "\"longrope\""},
       {kLlama, R"({"rope_parameters": {"partial_rotary_factor": 0.25}})", "partial_rotary_factor"},
       {kLlama, R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling": null})", ""},
-      {kLlama, R"({"rope_parameters": {"rope_type": "yarn"}, "rope_scaling": {}})",
-       "rope_parameters: rope_type: \"yarn\""},
-      {kLlama, R"({"rope_parameters": null, "rope_scaling": {"type": "yarn"}})", "\"yarn\""},
+      {kLlama, R"({"rope_parameters": {"rope_type": "longrope"}, "rope_scaling": {}})",
+       "rope_parameters: rope_type: \"longrope\""},
+      {kLlama, R"({"rope_parameters": null, "rope_scaling": {"type": "longrope"}})",
+       "\"longrope\""},
       {kLlama, R"({"rope_parameters": {"rope_type": "default"}, "rope_scaling":
-        {"rope_type": "yarn", "factor": 2}})",
-       "rope_scaling: rope_type: \"yarn\" is not supported"},
+        {"rope_type": "longrope", "factor": 2}})",
+       "rope_scaling: rope_type: \"longrope\" is not supported"},
       {kLlama, R"({"rope_parameters": {"rope_theta": 50000}, "rope_scaling":
         {"type": "linear", "factor": 0}})",
        "rope_scaling: factor: 0 is out of range"},
@@ -220,6 +240,28 @@ TEST(HfConfig, RopeScalingBeatsRopeParameters) {
   ASSERT_TRUE(plain.ok()) << plain.status().message();
   EXPECT_EQ(plain->rope.type, RopeType::kLinear);
   EXPECT_EQ(plain->rope.theta, 9.0);
+}
+
+TEST(HfConfig, Yarn) {
+  const auto config = parse(
+      R"({"max_position_embeddings": 32768, "rope_theta": 1e6, "rope_scaling": {"type": "yarn",
+          "factor": 4, "original_max_position_embeddings": 16384, "beta_fast": 48,
+          "beta_slow": 2, "truncate": false}})");
+  ASSERT_TRUE(config.ok()) << config.status().message();
+  EXPECT_EQ(config->rope.type, RopeType::kYarn);
+  EXPECT_EQ(config->rope.theta, 1e6);
+  EXPECT_EQ(config->rope.factor, 4.0);
+  EXPECT_EQ(config->rope.original_max_position, 16384);
+  EXPECT_EQ(config->rope.beta_fast, 48.0);
+  EXPECT_EQ(config->rope.beta_slow, 2.0);
+  EXPECT_FALSE(config->rope.whole_pairs);
+  EXPECT_NEAR(config->rope.attention_factor, 0.1 * std::log(4.0) + 1, 1e-15);
+  EXPECT_EQ(config->max_position, 65536);  // the files often still give the old context
+  // A member of the config itself comes first.
+  EXPECT_EQ(parse(R"({"original_max_position_embeddings": 100, "rope_scaling": {"type": "yarn",
+          "factor": 4, "original_max_position_embeddings": 16384}})")
+                ->rope.original_max_position,
+            100);
 }
 
 TEST(HfConfig, GenerationDefaults) {

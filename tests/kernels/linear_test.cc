@@ -17,38 +17,61 @@ namespace {
 
 class LinearTest : public BackendTest {};
 
-constexpr std::array kFormats = {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
-                                 WeightFormat::kQ8_0, WeightFormat::kQ4_1};
+constexpr std::array kFormats = kAllWeightFormats;
+constexpr std::array kBlockFormats = {WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+                                      WeightFormat::kQ4_K, WeightFormat::kQ6_K};
 
 template <typename T>
-void put(std::vector<std::byte>* out, const T& value) {
-  const auto at = out->size();
-  out->resize(at + sizeof(T));
-  std::memcpy(out->data() + at, &value, sizeof(T));
+void put(std::byte* at, const T& value) {
+  std::memcpy(at, &value, sizeof(T));
 }
 
-// Random rows in that format: any codes, scales of a usual size.
+// One block in that format: any codes and small scales, f16 scales of a usual size.
+void random_block(WeightFormat format, std::span<std::byte> block, Random* random) {
+  for (std::byte& b : block) b = static_cast<std::byte>(random->next() & 0xFF);
+  const auto normal = static_cast<float>(random->normal());
+  const auto other = static_cast<float>(random->normal());
+  switch (format) {
+    case WeightFormat::kF32:
+      return put(block.data(), normal);
+    case WeightFormat::kF16:
+      return put(block.data(), to_f16(normal));
+    case WeightFormat::kBF16:
+      return put(block.data(), to_bf16(normal));
+    case WeightFormat::kQ8_0:
+    case WeightFormat::kQ4_0:
+      return put(block.data(), to_f16(normal / 64));
+    case WeightFormat::kQ4_1:
+      put(block.data(), to_f16(normal / 64));
+      return put(block.data() + 2, to_f16(other));
+    case WeightFormat::kQ4_K:
+      put(block.data(), to_f16(normal / 2048));
+      return put(block.data() + 2, to_f16(other / 64));
+    case WeightFormat::kQ6_K:
+      return put(block.data() + block.size() - 2, to_f16(normal / 4096));
+  }
+}
+
 std::vector<std::byte> random_rows(WeightFormat format, int64_t elements, Random* random) {
-  std::vector<std::byte> data;
-  for (int64_t i = 0; i < elements / columns_per_block(format); ++i) {
-    const auto normal = static_cast<float>(random->normal());
-    if (format == WeightFormat::kF32) put(&data, normal);
-    if (format == WeightFormat::kF16) put(&data, to_f16(normal));
-    if (format == WeightFormat::kBF16) put(&data, to_bf16(normal));
-    if (!is_block_quantised(format)) continue;
-    put(&data, to_f16(normal / 64));
-    if (format == WeightFormat::kQ4_1) put(&data, to_f16(static_cast<float>(random->normal())));
-    while (data.size() % static_cast<size_t>(block_bytes(format)) != 0) {
-      data.push_back(static_cast<std::byte>(random->next() & 0xFF));
-    }
+  const auto bytes = static_cast<size_t>(block_bytes(format));
+  std::vector<std::byte> data(static_cast<size_t>(elements / columns_per_block(format)) * bytes);
+  for (size_t at = 0; at < data.size(); at += bytes) {
+    random_block(format, std::span(data).subspan(at, bytes), random);
   }
   return data;
 }
 
+// Columns that the format can have: whole blocks, up to about `most` of them.
+int64_t random_columns(WeightFormat format, int64_t most, Random* random) {
+  const int64_t unit = std::max<int64_t>(columns_per_block(format), kQuantBlock);
+  return unit * random->integer(1, std::max<int64_t>(1, most / unit));
+}
+
 struct Matrix {
   Matrix(Backend* backend, WeightFormat f, int64_t r, int64_t c, Random* random)
+      : Matrix(backend, f, r, c, random_rows(f, r * c, random)) {}
+  Matrix(Backend* backend, WeightFormat f, int64_t r, int64_t c, const std::vector<std::byte>& data)
       : format(f), rows(r), columns(c), values(static_cast<size_t>(r * c)) {
-    const auto data = random_rows(f, r * c, random);
     weight = load(backend, f, r, c, data);
     const auto bytes = static_cast<size_t>(*row_bytes(f, static_cast<uint64_t>(c)));
     for (size_t i = 0; i < static_cast<size_t>(r); ++i) {
@@ -149,9 +172,9 @@ int64_t random_tokens(Random* random) {
 TEST_P(LinearTest, MatchesFloat64) {
   for_each_case(test_cases(500), [&](Random& random, int64_t i) {
     const WeightFormat format = kFormats[static_cast<size_t>(i) % kFormats.size()];
-    const int64_t block = is_block_quantised(format) ? kQuantBlock : random.integer(1, kQuantBlock);
-    const Matrix w(&backend(), format, random.integer(1, 50), block * random.integer(1, 8),
-                   &random);
+    const int64_t columns = is_block_quantised(format) ? random_columns(format, 512, &random)
+                                                       : random.integer(1, 8 * kQuantBlock);
+    const Matrix w(&backend(), format, random.integer(1, 50), columns, &random);
     const auto x =
         make(random_values(&random), random_tokens(&random) * w.columns, w.columns, &random);
     const bool precise = random.integer(0, 2) == 0;
@@ -163,7 +186,8 @@ TEST_P(LinearTest, MatchesFloat64) {
 // The sizes of a small model's layers.
 TEST_P(LinearTest, MatchesFloat64OnModelShapes) {
   for (const WeightFormat format : kFormats) {
-    for (const auto& [rows, columns] : {std::pair{576, 576}, {192, 576}, {96, 1536}}) {
+    for (const auto& [rows, columns] : {std::pair{576, 576}, {192, 768}, {96, 1536}}) {
+      if (columns % columns_per_block(format) != 0) continue;
       Random random(test_seed());
       const Matrix w(&backend(), format, rows, columns, &random);
       for (const int64_t tokens : {1, 5}) {
@@ -180,7 +204,7 @@ TEST_P(LinearTest, MatchesFloat64OnModelShapes) {
 // The bound above is the worst case. For ordinary x the errors of the columns are independent, so
 // the root mean square over many outputs must be near what uniform rounding gives.
 TEST_P(LinearTest, QuantisationErrorIsWhatRoundingGives) {
-  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
+  for (const WeightFormat format : kBlockFormats) {
     for (const bool precise : {false, true}) {
       Random random(test_seed());
       const Matrix w(&backend(), format, 128, 512, &random);
@@ -205,13 +229,14 @@ TEST_P(LinearTest, QuantisationErrorIsWhatRoundingGives) {
 // last place on a large offset, the widest range that floats have, the whole range in one element.
 TEST_P(LinearTest, OddRanges) {
   constexpr float kMax = std::numeric_limits<float>::max() / 4096;
-  for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
+  for (const WeightFormat format : kBlockFormats) {
     for (const bool precise : {false, true}) {
       Random random(test_seed());
-      const Matrix w(&backend(), format, 20, 2 * kQuantBlock, &random);
+      const int64_t columns = std::max<int64_t>(columns_per_block(format), 2 * kQuantBlock);
+      const Matrix w(&backend(), format, 20, columns, &random);
       const auto check = [&](const char* what, auto value) {
         SCOPED_TRACE(what);
-        std::vector<float> x(3 * 2 * kQuantBlock);
+        std::vector<float> x(static_cast<size_t>(3 * columns));
         for (size_t i = 0; i < x.size(); ++i) x[i] = value(i);
         expect_right(w, x, run(&backend(), w, x, precise),
                      activations_of(format, is_reference(), precise));
@@ -233,7 +258,7 @@ TEST_P(LinearTest, OddRanges) {
 TEST_P(LinearTest, TokensDoNotSeeEachOther) {
   for_each_case(test_cases(300), [&](Random& random, int64_t i) {
     const WeightFormat format = kFormats[static_cast<size_t>(i) % kFormats.size()];
-    const Matrix w(&backend(), format, random.integer(1, 70), kQuantBlock * random.integer(1, 8),
+    const Matrix w(&backend(), format, random.integer(1, 70), random_columns(format, 256, &random),
                    &random);
     const int64_t tokens = random_tokens(&random);
     const auto x = make(random_values(&random), tokens * w.columns, w.columns, &random);
@@ -258,10 +283,11 @@ TEST_P(LinearTest, NonFiniteInputStaysInItsRow) {
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinite, -kInfinite}) {
       for (const bool precise : {false, true}) {
         Random random(test_seed());
-        const Matrix w(&backend(), format, 40, 96, &random);
-        auto x = make(Values::kNormal, 9 * 96, 96, &random);
+        const int64_t columns = std::max<int64_t>(columns_per_block(format), 96) / 32 * 32;
+        const Matrix w(&backend(), format, 40, columns, &random);
+        auto x = make(Values::kNormal, 9 * columns, columns, &random);
         const auto before = run(&backend(), w, x, precise);
-        x[4 * 96 + static_cast<size_t>(random.integer(0, 95))] = bad;
+        x[static_cast<size_t>(4 * columns + random.integer(0, columns - 1))] = bad;
         const auto after = run(&backend(), w, x, precise);
         EXPECT_TRUE(same_bits(std::span(after).first(4 * 40), std::span(before).first(4 * 40)));
         EXPECT_TRUE(same_bits(std::span(after).subspan(5 * 40), std::span(before).subspan(5 * 40)));
@@ -273,14 +299,60 @@ TEST_P(LinearTest, NonFiniteInputStaysInItsRow) {
   }
 }
 
+// Scales at the ends of f16: subnormal, zero, the largest. The small ones must not be lost, and the
+// large ones must not overflow on the way.
+TEST_P(LinearTest, ExtremeScales) {
+  for (const WeightFormat format : kBlockFormats) {
+    for (const uint16_t bits : std::to_array<uint16_t>({0, 1, 0x03FF, 0x8400, 0x7BFF, 0xFBFF})) {
+      for (const bool precise : {false, true}) {
+        Random random(test_seed());
+        const int64_t columns = 2 * columns_per_block(format);
+        auto data = random_rows(format, 20 * columns, &random);
+        const auto bytes = static_cast<size_t>(block_bytes(format));
+        for (size_t at = 0; at < data.size(); at += bytes) {
+          put(data.data() + at + (format == WeightFormat::kQ6_K ? bytes - 2 : 0), f16{bits});
+        }
+        const Matrix w(&backend(), format, 20, columns, data);
+        const auto x = make(Values::kNormal, 3 * columns, columns, &random);
+        SCOPED_TRACE(bits);
+        expect_right(w, x, run(&backend(), w, x, precise),
+                     activations_of(format, is_reference(), precise));
+      }
+    }
+  }
+}
+
+// A scale that is not finite makes its output not finite, whatever the codes are, and no other.
+TEST_P(LinearTest, NonFiniteScaleStaysInItsOutput) {
+  for (const WeightFormat format : kBlockFormats) {
+    for (const uint16_t bits : std::to_array<uint16_t>({0x7C00, 0xFC00, 0x7E00})) {
+      for (const bool precise : {false, true}) {
+        Random random(test_seed());
+        const int64_t columns = 2 * columns_per_block(format);
+        auto data = random_rows(format, 20 * columns, &random);
+        const auto bytes = static_cast<size_t>(block_bytes(format));
+        const auto block = std::span(data).subspan(2 * 7 * bytes, bytes);  // the first of row 7
+        put(block.data() + (format == WeightFormat::kQ6_K ? bytes - 2 : 0), f16{bits});
+        const Matrix w(&backend(), format, 20, columns, data);
+        const auto out =
+            run(&backend(), w, make(Values::kNormal, columns, columns, &random), precise);
+        for (size_t r = 0; r < out.size(); ++r) {
+          EXPECT_EQ(std::isfinite(out[r]), r != 7) << r << ", " << weight_format_name(format);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(LinearTest, BiasAccumulationAndSharedInput) {
   for_each_case(test_cases(200), [&](Random& random, int64_t i) {
     const WeightFormat format = kFormats[static_cast<size_t>(i) % kFormats.size()];
-    const int64_t columns = kQuantBlock * random.integer(1, 6);
+    const auto other = kFormats[static_cast<size_t>(random.integer(0, kFormats.size() - 1))];
+    const bool super = std::max(columns_per_block(format), columns_per_block(other)) > kQuantBlock;
+    const int64_t columns = super ? 256 * random.integer(1, 2) : 32 * random.integer(1, 6);
     const int64_t tokens = random_tokens(&random);
     const Matrix a(&backend(), format, random.integer(1, 40), columns, &random);
-    const Matrix b(&backend(), kFormats[static_cast<size_t>(random.integer(0, 4))],
-                   random.integer(1, 40), columns, &random);
+    const Matrix b(&backend(), other, random.integer(1, 40), columns, &random);
     auto x = make(Values::kNormal, tokens * columns, columns, &random);
     auto bias = make(Values::kNormal, a.rows, a.rows, &random);
     const auto residual = make(Values::kNormal, tokens * b.rows, b.rows, &random);

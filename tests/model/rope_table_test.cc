@@ -4,6 +4,11 @@
 
 #include <array>
 #include <cmath>
+#include <string>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "checkpoint/hf_config.h"
 
 namespace lserve {
 namespace {
@@ -55,6 +60,60 @@ TEST(RopeTable, Llama3KeepsFastAndStretchesSlowPairs) {
   EXPECT_GT(blended, 2);
 }
 
+// Whole configs, through the parser of config.json (tests/data/rope).
+TEST(RopeTable, AsTransformersDoesIt) {
+  const std::string path = std::string(LSERVE_SOURCE_DIR) + "/tests/data/rope/goldens.json";
+  const auto text = read_file(path, 1 << 20);
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  const auto goldens = Json::parse(*text, path);
+  ASSERT_TRUE(goldens.ok()) << goldens.status().message();
+  ASSERT_GT(goldens->as_array().size(), 10U);
+  for (const Json& golden : goldens->as_array()) {
+    SCOPED_TRACE(golden.find("name")->as_string());
+    const auto config = parse_hf_config(*golden.find("config"), "config.json", nullptr, "");
+    ASSERT_TRUE(config.ok()) << config.status().message();
+    EXPECT_NEAR(config->rope.attention_factor, golden.find("attention_factor")->as_double(), 1e-12);
+    const Json::Array& expected = golden.find("frequencies")->as_array();
+    const auto frequencies = rope_frequencies(config->rope, config->head_dim);
+    ASSERT_EQ(frequencies.size(), expected.size());
+    for (size_t c = 0; c < expected.size(); ++c) {
+      // Transformers computes in float32: a power, a blend of two, two or three roundings each.
+      const double value = expected[c].as_double();
+      EXPECT_NEAR(frequencies[c], value, 8 * 0x1p-24 * value) << c;
+    }
+  }
+}
+
+// The whole table is multiplied, and nothing else.
+TEST(RopeTable, MagnitudeScalesCosinesAndSines) {
+  const std::array<float, 2> frequencies = {1.0F, 0.25F};
+  const std::array<int32_t, 2> positions = {3, 77};
+  std::array<float, 8> plain{};
+  std::array<float, 8> scaled{};
+  fill_cos_sin(frequencies, 1.0, positions, plain);
+  fill_cos_sin(frequencies, 1.25, positions, scaled);
+  for (size_t i = 0; i < plain.size(); ++i) EXPECT_FLOAT_EQ(scaled[i], 1.25F * plain[i]) << i;
+}
+
+// No division by zero, whatever a file or a flag says.
+TEST(RopeTable, YarnIsFiniteAtTheEnds) {
+  for (const double theta : {1.0, 1.5, 1e12}) {
+    for (const int64_t original : {int64_t{1}, int64_t{4096}, int64_t{INT32_MAX}}) {
+      for (const double beta : {1e-3, 1.0, 1e4}) {
+        RopeConfig rope;
+        rope.type = RopeType::kYarn;
+        rope.theta = theta;
+        rope.factor = 8;
+        rope.original_max_position = original;
+        rope.beta_fast = rope.beta_slow = beta;
+        for (const float f : rope_frequencies(rope, 128)) {
+          EXPECT_TRUE(f > 0 && f <= 1) << theta << " " << original << " " << beta << ": " << f;
+        }
+      }
+    }
+  }
+}
+
 TEST(RopeTable, FreqFactorsOfAGgufDivide) {
   RopeConfig rope;
   const auto plain = rope_frequencies(rope, 64);
@@ -69,7 +128,7 @@ TEST(RopeTable, CosSinAtLargePositions) {
   const std::array<float, 2> frequencies = {1.0F, 0.125F};
   const std::array<int32_t, 2> positions = {0, 1'000'000};
   std::array<float, 8> out{};
-  fill_cos_sin(frequencies, positions, out);
+  fill_cos_sin(frequencies, 1.0, positions, out);
   EXPECT_EQ(out[0], 1.0F);
   EXPECT_EQ(out[2], 0.0F);
   EXPECT_NEAR(out[4], std::cos(1e6), 1e-6);

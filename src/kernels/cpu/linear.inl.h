@@ -1,22 +1,13 @@
 // Linear kernels: a tile of up to kRowTile rows of x times panels of kPanel weight rows. The
 // weights are expanded into registers once per block and used for every row of the tile; with one
-// row this is the memory-bound GEMV of decode. Layouts: linear_pack.h, and QuantisedBlock.
-//
-// With w = d_w * u + m_w and x = d * (q + o) in each part of a block (kActBlock columns), a block
-// is
-//   y += d_w * sum over its parts of d * (dot(u, q) + o * sum(u)),   y += m_w * sum(x).
-// In Q8 the codes are u = q_w + 128 with m_w = -128 d_w: 128 * sum(q) and the 128 in each term of
-// sum(u) are subtracted in integers, and there is no second sum. The inner sums are exact. A row's
-// sums run block by block, in order: they never depend on how many rows share its tile.
+// row this is the memory-bound GEMV of decode. The product of one block: linear_panels.inl.h. A
+// row's sums run block by block, in order: they never depend on how many rows share its tile.
 #pragma once
 
-#include "kernels/cpu/vector_math.inl.h"
+#include "kernels/cpu/linear_panels.inl.h"
 
 namespace lserve::cpu {
 namespace {
-
-constexpr int kWords = kBlock / 4;  // 4-byte words of codes a row in a block
-constexpr int kPartWords = kActBlock / 4;
 
 constexpr float kTiny = 1e-33F;  // smaller x count as zero, because 1 / step would overflow
 
@@ -89,19 +80,23 @@ inline void quantise(const float* x, PreciseBlock* out) {
   for (int i = 0; i < kBlock; i += kLanes) largest = max(largest, abs(load(x + i)));
   const float amax = reduce_max(largest);
   const float inverse = amax > kTiny ? kLargest / amax : 0.0F;
-  F32 sum = zero();
-  for (int i = 0; i < kBlock; i += kLanes) {
-    const F32 exact = mul(load(x + i), set1(inverse));
-    const F32 code = round_nearest(min(set1(kLargest), max(set1(-kLargest), exact)));
-    const F32 high = round_nearest(mul(code, set1(1.0F / 128)));
-    store_i8(out->high + i, high);
-    store_i8(out->low + i, fma(high, set1(-128.0F), code));
-    sum = add(sum, code);
+  float total = 0;
+  for (int part = 0; part < kBlockParts; ++part) {
+    F32 sum = zero();
+    for (int i = part * kActBlock; i < (part + 1) * kActBlock; i += kLanes) {
+      const F32 exact = mul(load(x + i), set1(inverse));
+      const F32 code = round_nearest(min(set1(kLargest), max(set1(-kLargest), exact)));
+      const F32 high = round_nearest(mul(code, set1(1.0F / 128)));
+      store_i8(out->high + i, high);
+      store_i8(out->low + i, fma(high, set1(-128.0F), code));
+      sum = add(sum, code);
+    }
+    const float part_sum = reduce_add(sum);
+    out->minus_sums[part] = part_sum == part_sum ? -static_cast<int32_t>(part_sum) : 0;
+    total += part_sum;
   }
-  const float total = reduce_add(sum);
-  const bool finite = total == total;
-  out->d = !finite ? kNaN : inverse > 0 ? amax / kLargest : 0.0F;
-  out->q8_start = finite ? -static_cast<int32_t>(total) : 0;
+  out->minus_sum = total == total ? -static_cast<int32_t>(total) : 0;
+  out->d = total != total ? kNaN : inverse > 0 ? amax / kLargest : 0.0F;
   out->sum = out->d * total;
 }
 
@@ -136,88 +131,29 @@ inline void write_outputs(const LinearTile& t, int r, int64_t first, F32 sum) {
   }
 }
 
-// The codes of a block of kLanes weight rows, from each of which kOffset is to be taken.
-template <class Codes, int kOffset>
-struct BlockCodes {
-  explicit BlockCodes(const uint8_t* packed) : codes(packed) { add_up<0>(); }
-
-  template <int kPart>
-  void add_up() {
-    const I32 start = set1_i32(-kOffset * kActBlock);
-    sums[kPart] = pairs(codes.template sum<kPart * kPartWords, kPartWords>(start), -kOffset);
-    if constexpr (kPart + 1 < QuantisedBlock::kParts) add_up<kPart + 1>();
-  }
-
-  // y + x . codes, from kPart on
-  template <int kPart>
-  F32 add_parts(const QuantisedBlock& x, F32 y) const {
-    const auto& part = x.parts[kPart];
-    const I32 start = dot_pairs(sums[kPart], &part.offset);
-    const I32 dot = codes.template dot<kPart * kPartWords, kPartWords>(x.q, start);
-    y = kPart == 0 ? mul(to_f32(dot), set1(part.d)) : fma(to_f32(dot), set1(part.d), y);
-    if constexpr (kPart + 1 < QuantisedBlock::kParts) y = add_parts<kPart + 1>(x, y);
-    return y;
-  }
-  F32 dot(const QuantisedBlock& x) const { return add_parts<0>(x, zero()); }
-
-  F32 dot(const PreciseBlock& x) const {
-    const I32 start = kOffset == 0 ? I32{} : set1_i32(x.q8_start);
-    const I32 high = codes.template dot<0, kWords>(x.high, start);
-    const I32 both = codes.template dot<0, kWords>(x.low, times_128(high));
-    return mul(to_f32(both), set1(x.d));
-  }
-
-  Codes codes;
-  I32 sums[QuantisedBlock::kParts];  // 16-bit pairs: the sum of a part's codes, -kOffset
-};
-
-struct Q4Panel {
-  static constexpr int kCodeBytes = kPanel * kBlock / 2;
-  static constexpr int kBlockBytes = kCodeBytes + kPanel * 4;  // codes, f16 d[16], f16 m[16]
-  // Of the outputs from `lane` on.
-  Q4Panel(const uint8_t* block, int lane)
-      : codes(block + lane * 4),
-        scale(load_f16(reinterpret_cast<const uint16_t*>(block + kCodeBytes) + lane)),
-        low(load_f16(reinterpret_cast<const uint16_t*>(block + kCodeBytes) + kPanel + lane)) {}
-  template <class Block>
-  F32 add_to(F32 sum, const Block& x) const {
-    return fma(low, set1(x.sum), fma(codes.dot(x), scale, sum));
-  }
-  BlockCodes<Codes4, 0> codes;
-  F32 scale;
-  F32 low;
-};
-
-struct Q8Panel {
-  static constexpr int kCodeBytes = kPanel * kBlock;
-  static constexpr int kBlockBytes = kCodeBytes + kPanel * 2;  // codes, f16 d[16]
-  Q8Panel(const uint8_t* block, int lane)
-      : codes(block + lane * 4),
-        scale(load_f16(reinterpret_cast<const uint16_t*>(block + kCodeBytes) + lane)) {}
-  template <class Block>
-  F32 add_to(F32 sum, const Block& x) const {
-    return fma(codes.dot(x), scale, sum);
-  }
-  BlockCodes<Codes8, 128> codes;
-  F32 scale;
-};
-
+// Flat: the compiler must not leave the block's product as a call, which it does where the file has
+// grown.
 template <class Panel, class Block, int kRows>
-void quantised_tile(const LinearTile& t) {
-  const int64_t num_blocks = t.columns / kBlock;
+[[gnu::flatten]] void quantised_tile(const LinearTile& t) {
+  constexpr int kGroupBytes = Panel::Head::kBytes + Panel::kBlocks * Panel::kBlockBytes;
+  const int64_t num_groups = t.columns / (Panel::kBlocks * kBlock);
   for (int64_t panel = 0; panel < t.num_panels; ++panel) {
     for (int lane = 0; lane < kPanel; lane += kLanes) {
       F32 sums[kRows];
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) sums[r] = zero();
-      const uint8_t* block = t.weights + panel * num_blocks * Panel::kBlockBytes;
+      const uint8_t* at = t.weights + panel * num_groups * kGroupBytes;
       const auto* rows = reinterpret_cast<const Block*>(t.rows);
-      for (int64_t b = 0; b < num_blocks; ++b) {
-        const Panel weights(block, lane);
+      for (int64_t group = 0; group < num_groups; ++group) {
+        const typename Panel::Head head(at, lane);
+        at += Panel::Head::kBytes;
+        for (int b = 0; b < Panel::kBlocks; ++b) {
+          const Panel weights(head, at, lane);
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) sums[r] = weights.add_to(sums[r], rows[r]);
-        block += Panel::kBlockBytes;
-        rows += kRows;
+          for (int r = 0; r < kRows; ++r) sums[r] = weights.add_to(sums[r], rows[r]);
+          at += Panel::kBlockBytes;
+          rows += kRows;
+        }
       }
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) write_outputs(t, r, panel * kPanel + lane, sums[r]);
