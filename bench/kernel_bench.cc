@@ -4,8 +4,8 @@
 //                page_scores|tokens|ceilings] [--no-baseline] [--commit ID] [--json FILE]
 //
 // Prints for each workload the median time of one call, its rate, the part of the ceiling measured
-// in this process (alone with --filter ceilings), and how much faster it is than the reference backend in this process. --json
-// writes the record that documents quote.
+// in this process, and how much faster it is than the reference backend in this process; only the
+// ceilings with --filter ceilings. --json writes the record that documents quote.
 #include <sys/utsname.h>
 
 #include <algorithm>

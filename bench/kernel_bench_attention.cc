@@ -19,7 +19,8 @@ struct KvLayers {
   std::vector<int32_t> pages;
   int64_t tokens;
 
-  KvLayers(Backend* backend, Random* random, KvFormat format, int64_t layers, int64_t length)
+  KvLayers(Backend* backend, Random* random, KvFormat format, int64_t layers, int64_t length,
+           PageScore page_score = PageScore::kMinMax)
       : tokens(length) {
     const int64_t num_pages = ceil_div(length, int64_t{kPageSize});
     for (int64_t i = 0; i < num_pages; ++i) pages.push_back(static_cast<int32_t>(i));
@@ -31,6 +32,7 @@ struct KvLayers {
     for (int64_t i = 0; i < layers; ++i) {
       PagedKvView kv;
       kv.format = format;
+      kv.page_score = page_score;
       kv.num_pages = num_pages;
       kv.num_heads = kKvHeads;
       kv.head_dim = kHeadDim;
@@ -91,7 +93,8 @@ Workload prefill_workload(const Bench& bench, int64_t tokens) {
           1.0};
 }
 
-Workload decode_workload(const Bench& bench, KvFormat format, int64_t tokens) {
+// `lists`: of spans for each KV head, each for an equal part of its query heads.
+Workload decode_workload(const Bench& bench, KvFormat format, int64_t tokens, int32_t lists = 1) {
   Backend* backend = bench.backend;
   Backend* reference = bench.reference;
   Random* random = bench.random;
@@ -102,13 +105,8 @@ Workload decode_workload(const Bench& bench, KvFormat format, int64_t tokens) {
     std::vector<PageSpan> spans;
     void run(Backend* on, size_t layers) {
       for (size_t i = 0; i < layers; ++i) {
-        on->decode_attention({heads(q, kQHeads),
-                              heads(out, kQHeads),
-                              {&kv.views[i], 1},
-                              work,
-                              spans,
-                              kGroup,
-                              0.125F});
+        on->decode_attention(
+            {heads(q, kQHeads), heads(out, kQHeads), {&kv.views[i], 1}, work, spans, 0.125F});
       }
     }
   };
@@ -118,26 +116,31 @@ Workload decode_workload(const Bench& bench, KvFormat format, int64_t tokens) {
                                           {},
                                           {}});
   const auto num_spans = static_cast<int32_t>(data->kv.pages.size());
-  for (int32_t h = 0; h < kKvHeads; ++h) {
-    data->work.push_back({0, 0, h, h, h * num_spans, num_spans});
+  for (int32_t i = 0; i < kKvHeads * lists; ++i) {
+    data->work.push_back({.head = i / lists,
+                          .first_q_head = i * kGroup / lists,
+                          .num_q_heads = kGroup / lists,
+                          .first_span = i * num_spans,
+                          .num_spans = num_spans});
     for (int32_t page = 0; page < num_spans; ++page) {
       const int64_t valid = std::min<int64_t>(kPageSize, tokens - page * kPageSize);
       data->spans.push_back({page, 0, static_cast<int16_t>(valid)});
     }
   }
   const double bytes = static_cast<double>(
-      kLayers * tokens * kKvHeads * 2 *
+      kLayers * tokens * kKvHeads * lists * 2 *
       (kv_vector_bytes(format, kHeadDim) + (has_scales(format) ? int64_t{4} : int64_t{0})));
-  return {cat("decode attention, ", kv_format_name(format), ", ", tokens, " tokens, all layers"),
+  return {cat("decode attention, ", kv_format_name(format), ", ", tokens, " tokens, ",
+              lists == 1 ? "" : "a list a query head, ", "all layers"),
           Bound::kMemory,
           bytes,
-          format == KvFormat::kBF16 && tokens >= 1024 ? 0.60 : 0.0,
+          format == KvFormat::kBF16 && tokens >= 1024 && lists == 1 ? 0.60 : 0.0,
           [=] { data->run(backend, kLayers); },
           [=] { data->run(reference, 1); },
           1.0 / kLayers};
 }
 
-Workload scores_workload(const Bench& bench, int64_t tokens) {
+Workload scores_workload(const Bench& bench, PageScore page_score, int64_t tokens) {
   Backend* backend = bench.backend;
   Backend* reference = bench.reference;
   Random* random = bench.random;
@@ -148,23 +151,31 @@ Workload scores_workload(const Bench& bench, int64_t tokens) {
     void run(Backend* on, size_t layers) {
       const auto max_pages = static_cast<int64_t>(kv.pages.size());
       for (size_t i = 0; i < layers; ++i) {
-        on->page_scores({heads(q, kQHeads), kv.views[i], kv.pages, work, PageScore::kMinMax,
-                         SelectorGroup::kMax, kGroup, view(scores, max_pages)});
+        on->page_scores({.q = heads(q, kQHeads),
+                         .kv = kv.views[i],
+                         .page_ids = kv.pages,
+                         .work = work,
+                         .scores = view(scores, max_pages)});
       }
     }
   };
   constexpr int64_t kScoreLayers = 6;
-  auto data = std::make_shared<Data>(Data{{backend, random, KvFormat::kBF16, kScoreLayers, tokens},
-                                          normals(random, kQHeads * kHeadDim),
-                                          {},
-                                          {}});
+  auto data = std::make_shared<Data>(
+      Data{{backend, random, KvFormat::kBF16, kScoreLayers, tokens, page_score},
+           normals(random, kQHeads * kHeadDim),
+           {},
+           {}});
   data->scores.resize(static_cast<size_t>(kKvHeads) * data->kv.pages.size());
   for (int32_t h = 0; h < kKvHeads; ++h) {
-    data->work.push_back({0, h, h, 0, static_cast<int32_t>(tokens)});
+    data->work.push_back({.head = h,
+                          .first_q_head = h * kGroup,
+                          .num_q_heads = kGroup,
+                          .kv_len = static_cast<int32_t>(tokens)});
   }
   double bytes = 0;
   for (const Buffer& stats : data->kv.stats) bytes += static_cast<double>(stats.bytes());
-  return {cat("page scores, ", tokens, " tokens, ", kScoreLayers, " layers"),
+  const char* name = page_score == PageScore::kMinMax ? "page scores, " : "page scores, mean-std, ";
+  return {cat(name, tokens, " tokens, ", kScoreLayers, " layers"),
           Bound::kMemory,
           bytes,
           0.60,
@@ -173,7 +184,8 @@ Workload scores_workload(const Bench& bench, int64_t tokens) {
           1.0 / kScoreLayers};
 }
 
-void add_write_kv(const Bench& bench, int64_t tokens, std::vector<Workload>* list) {
+void add_write_kv(const Bench& bench, KvFormat format, PageScore page_score, int64_t tokens,
+                  std::vector<Workload>* list) {
   Backend* backend = bench.backend;
   Backend* reference = bench.reference;
   Random* random = bench.random;
@@ -186,13 +198,14 @@ void add_write_kv(const Bench& bench, int64_t tokens, std::vector<Workload>* lis
       on->write_kv({heads(k, kKvHeads), heads(v, kKvHeads), kv.views[0], kv_heads, slots});
     }
   };
-  auto data = std::make_shared<Data>(Data{{backend, random, KvFormat::kBF16, 1, tokens},
+  auto data = std::make_shared<Data>(Data{{backend, random, format, 1, tokens, page_score},
                                           normals(random, tokens * kKvHeads * kHeadDim),
                                           normals(random, tokens * kKvHeads * kHeadDim),
                                           {}});
   for (int64_t t = 0; t < tokens; ++t) data->slots.push_back(t);
-  list->push_back({cat("write_kv, bf16, ", tokens, " tokens"), Bound::kNone,
-                   static_cast<double>(tokens * kKvHeads * kHeadDim * 2 * 6), 0,
+  const char* statistics = page_score == PageScore::kMinMax ? "" : "mean-std, ";
+  list->push_back({cat("write_kv, ", kv_format_name(format), ", ", statistics, tokens, " tokens"),
+                   Bound::kNone, static_cast<double>(tokens * kKvHeads * kHeadDim * 2 * 6), 0,
                    [=] { data->run(backend); }, [=] { data->run(reference); }, 1.0});
 }
 
@@ -200,17 +213,22 @@ void add_write_kv(const Bench& bench, int64_t tokens, std::vector<Workload>* lis
 
 void add_prefill_attention(const Bench& bench, std::vector<Workload>* list) {
   list->push_back(prefill_workload(bench, 2048));
-  add_write_kv(bench, 512, list);
+  add_write_kv(bench, KvFormat::kBF16, PageScore::kMinMax, 512, list);
+  add_write_kv(bench, KvFormat::kInt4, PageScore::kMinMax, 512, list);
+  add_write_kv(bench, KvFormat::kBF16, PageScore::kMeanStd, 512, list);
 }
 
 void add_decode_attention(const Bench& bench, std::vector<Workload>* list) {
   list->push_back(decode_workload(bench, KvFormat::kBF16, 7000));
   list->push_back(decode_workload(bench, KvFormat::kBF16, 64));
   list->push_back(decode_workload(bench, KvFormat::kInt8, 7000));
+  list->push_back(decode_workload(bench, KvFormat::kInt4, 7000));
+  list->push_back(decode_workload(bench, KvFormat::kBF16, 1024, kGroup));
 }
 
 void add_page_scores(const Bench& bench, std::vector<Workload>* list) {
-  list->push_back(scores_workload(bench, 65536));
+  list->push_back(scores_workload(bench, PageScore::kMinMax, 65536));
+  list->push_back(scores_workload(bench, PageScore::kMeanStd, 65536));
 }
 
 }  // namespace lserve::bench

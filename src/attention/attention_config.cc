@@ -53,6 +53,22 @@ const char* attention_mode_name(AttentionMode mode) {
   return "unknown";
 }
 
+const char* selector_group_name(SelectorGroup group) {
+  switch (group) {
+    case SelectorGroup::kMax:
+      return "max";
+    case SelectorGroup::kMean:
+      return "mean";
+    case SelectorGroup::kPerQueryHead:
+      return "per-query-head";
+  }
+  return "unknown";
+}
+
+const char* page_score_name(PageScore score) {
+  return score == PageScore::kMeanStd ? "mean-std" : "minmax";
+}
+
 Status validate(const AttentionConfig& config) {
   RETURN_IF_ERROR(check_range("--sink-tokens", config.sink_tokens, 0, kMaxTokens));
   RETURN_IF_ERROR(check_range("--local-tokens", config.local_tokens, 1, kMaxTokens));

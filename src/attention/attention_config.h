@@ -26,6 +26,15 @@ constexpr bool has_page_selection(AttentionMode m) {
   return m == AttentionMode::kPages || m == AttentionMode::kLServe;
 }
 
+// How the query heads of a GQA group come to the pages they read.
+enum class SelectorGroup {
+  kMax,           // one list a group, by the largest score of its heads
+  kMean,          // likewise, by the mean
+  kPerQueryHead,  // a list for each head, as the paper has it: K and V are read once for each
+};
+const char* selector_group_name(SelectorGroup group);
+const char* page_score_name(PageScore score);
+
 struct AttentionConfig {
   AttentionMode mode = AttentionMode::kDense;
   // Streaming heads: a key is seen if it is one of the first sink_tokens or at most local_tokens -
@@ -42,11 +51,17 @@ struct AttentionConfig {
   // Decode steps that one selection serves, at most 64: so at most one page comes meanwhile. 1: the
   // paper's algorithm without reuse.
   int32_t reuse_interval = 4;
+  // kMinMax is the paper's; kMeanStd needs half the bytes and is reported better at 64K and more.
   PageScore page_score = PageScore::kMinMax;
+  // kPerQueryHead: for comparison; a step reads up to gqa_group_size times as much.
   SelectorGroup selector_group = SelectorGroup::kMax;
 
   int32_t budget_pages() const { return token_budget / kPageSize; }
   int32_t num_sink_pages() const { return (sink_tokens + kPageSize - 1) / kPageSize; }
+  // Lists of pages that a retrieval KV head of that many query heads selects.
+  int32_t lists_per_kv_head(int32_t gqa_group_size) const {
+    return selector_group == SelectorGroup::kPerQueryHead ? gqa_group_size : 1;
+  }
   TokenWindow decode_window() const { return {sink_tokens, local_tokens}; }
   TokenWindow prefill_window() const {
     return {sink_tokens, prefill_local_tokens > 0 ? prefill_local_tokens : local_tokens};

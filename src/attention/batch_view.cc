@@ -24,6 +24,11 @@ void BatchView::add(const SequencePages& pages, int32_t q_len, PageSelection* se
   sequences.push_back(sequence);
 }
 
+void BatchView::reserve(int64_t num_sequences, int64_t max_pages) {
+  sequences.reserve(static_cast<size_t>(num_sequences));
+  for (std::vector<int32_t>& ids : page_ids) ids.reserve(static_cast<size_t>(max_pages));
+}
+
 void BatchView::clear() {
   sequences.clear();
   for (std::vector<int32_t>& ids : page_ids) ids.clear();

@@ -35,6 +35,8 @@ struct BatchView {
     return {page_ids[0], page_ids[1]};
   }
   void clear();
+  // Makes room for that many sequences with tables of `max_pages` pages in all.
+  void reserve(int64_t num_sequences, int64_t max_pages);
 };
 
 }  // namespace lserve

@@ -13,15 +13,18 @@ namespace {
 struct Item {
   const BatchSequence& sequence;
   int64_t layer;
-  int32_t num_pages;  // ceil(kv_len / kPageSize)
+  int32_t num_pages;       // ceil(kv_len / kPageSize)
+  int32_t gqa_group_size;  // query heads of a KV head
 };
 
+// The work of all query heads of a KV head.
 DecodeWork work_of(const Item& item, HeadClass c, size_t rank, int32_t kv_head) {
   DecodeWork work;
   work.seq_idx = item.sequence.q_begin;
   work.pool = static_cast<int32_t>(index_of(c));
   work.head = static_cast<int32_t>(rank);
-  work.kv_head = kv_head;
+  work.first_q_head = kv_head * item.gqa_group_size;
+  work.num_q_heads = item.gqa_group_size;
   return work;
 }
 
@@ -53,7 +56,29 @@ void add_window(const Item& item, const BatchView& batch, HeadClass c,
   plan->pages_read += static_cast<int64_t>(heads.size()) * count_pages(*plan, first);
 }
 
-// Heads beyond the budget read a selection, each its own.
+// Adds what one list of a KV head needs: its query heads read `work`, the selection's row `row`.
+void add_list(const Item& item, DecodeWork work, int32_t row, bool refresh,
+              const AttentionConfig& config, DecodePlan* plan) {
+  GatherSpansWork gather;
+  gather.row = row;
+  gather.page_table = item.sequence.page_table[index_of(HeadClass::kRetrieval)];
+  gather.kv_len = item.sequence.kv_len();
+  gather.selected_pages = item.sequence.selection->selected_pages(item.layer);
+  gather.first_span = static_cast<int32_t>(plan->spans.size());
+  work.first_span = gather.first_span;
+  work.num_spans = num_gathered_spans(config.budget_pages(), gather);
+  plan->spans.resize(plan->spans.size() + static_cast<size_t>(work.num_spans));
+  plan->pages_read += work.num_spans;
+  plan->work.push_back(work);
+  plan->gather.push_back(gather);
+  if (!refresh) return;
+  plan->score.push_back({work.seq_idx, work.head, work.first_q_head, work.num_q_heads,
+                         gather.page_table, gather.kv_len});
+  plan->select_num_pages.push_back(item.num_pages);
+  plan->select_rows.push_back(row);
+}
+
+// Heads beyond the budget read selections: a KV head its own, or each of its query heads.
 void add_selected(const Item& item, std::span<const int32_t> heads, const AttentionConfig& config,
                   DecodePlan* plan) {
   PageSelection* selection = item.sequence.selection;
@@ -65,25 +90,15 @@ void add_selected(const Item& item, std::span<const int32_t> heads, const Attent
   // Else tokens came by other ways than decode steps: the selection should have been cleared.
   CHECK(item.num_pages == selected_pages || item.num_pages == selected_pages + 1);
 
+  const int32_t num_lists = config.lists_per_kv_head(item.gqa_group_size);
   for (size_t rank = 0; rank < heads.size(); ++rank) {
     DecodeWork work = work_of(item, HeadClass::kRetrieval, rank, heads[rank]);
-    GatherSpansWork gather;
-    gather.row = selection->row(item.layer, work.head);
-    gather.page_table = item.sequence.page_table[index_of(HeadClass::kRetrieval)];
-    gather.kv_len = item.sequence.kv_len();
-    gather.selected_pages = selected_pages;
-    gather.first_span = static_cast<int32_t>(plan->spans.size());
-    work.first_span = gather.first_span;
-    work.num_spans = num_gathered_spans(config.budget_pages(), gather);
-    plan->spans.resize(plan->spans.size() + static_cast<size_t>(work.num_spans));
-    plan->pages_read += work.num_spans;
-    plan->work.push_back(work);
-    plan->gather.push_back(gather);
-    if (!refresh) continue;
-    plan->score.push_back(
-        {work.seq_idx, work.head, work.kv_head, gather.page_table, gather.kv_len});
-    plan->select_num_pages.push_back(item.num_pages);
-    plan->select_rows.push_back(gather.row);
+    work.num_q_heads /= num_lists;
+    for (int32_t list = 0; list < num_lists; ++list) {
+      const int32_t row = selection->row(item.layer, work.head, list);
+      add_list(item, work, row, refresh, config, plan);
+      work.first_q_head += work.num_q_heads;
+    }
   }
 }
 
@@ -100,8 +115,25 @@ void clear(DecodePlan* plan) {
 
 }  // namespace
 
+void reserve_decode(int64_t num_q_heads, int64_t max_pages, int64_t budget_pages,
+                    DecodePlan* plan) {
+  const auto lists = static_cast<size_t>(num_q_heads);
+  // Two spans may lie in one page: the end of the sink and the begin of the window. A selection
+  // that is being reused has one page more.
+  const int64_t shared = kNumHeadClasses * (max_pages + 1);
+  const int64_t selected = budget_pages > 0 ? num_q_heads * (budget_pages + 1) : 0;
+  plan->work.reserve(lists);
+  plan->spans.reserve(static_cast<size_t>(shared + selected));
+  plan->score.reserve(lists);
+  plan->select_num_pages.reserve(lists);
+  plan->select_rows.reserve(lists);
+  plan->gather.reserve(lists);
+  plan->visible.reserve(2);
+}
+
 void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t layer,
-                 const AttentionConfig& config, DecodePlan* plan) {
+                 const AttentionConfig& config, int32_t gqa_group_size, DecodePlan* plan) {
+  CHECK_GE(gqa_group_size, 1);
   clear(plan);
   const std::span<const int32_t> retrieval = pattern.heads(layer, HeadClass::kRetrieval);
   const std::span<const int32_t> streaming = pattern.heads(layer, HeadClass::kStreaming);
@@ -110,7 +142,7 @@ void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t lay
   for (const BatchSequence& sequence : batch.sequences) {
     CHECK_EQ(sequence.q_len, 1);
     const int32_t num_pages = ceil_div(sequence.kv_len(), int32_t{kPageSize});
-    const Item item{sequence, layer, num_pages};
+    const Item item{sequence, layer, num_pages, gqa_group_size};
     if (has_page_selection(config.mode) && num_pages > config.budget_pages()) {
       add_selected(item, retrieval, config, plan);
     } else {

@@ -15,32 +15,38 @@
 namespace lserve {
 
 struct DecodePlan {
-  // Every (sequence, KV head). Spans of streaming heads and of heads within the budget are already
-  // in `spans`, once for all such heads of a class; those of selected heads are reserved, and
-  // gather_spans writes them.
+  // Every (sequence, query head), those of a KV head together unless they read lists of their own.
+  // Spans of streaming heads and of heads within the budget are already in `spans`, once for all
+  // such heads of a class; those of selected heads are reserved, and gather_spans writes them.
   std::vector<DecodeWork> work;
   std::vector<PageSpan> spans;
-  // Heads that select in this step; empty lists if none does.
+  // Lists that are selected in this step; empty if none is.
   std::vector<PageScoreWork> score;
   std::vector<int32_t> select_num_pages;  // [score.size()]
   std::vector<int32_t> select_rows;       // [score.size()]
-  // Heads that read a selection, new or reused.
+  // Lists that are read, new or reused.
   std::vector<GatherSpansWork> gather;
-  // Summed over (sequence, KV head): pages read, and pages that dense attention would read.
+  // Summed over (sequence, KV head): how often a page's K and V are read (once for every list that
+  // holds it), and how often dense attention would read them.
   int64_t pages_read = 0;
   int64_t pages_held = 0;
 
   std::vector<TokenRange> visible;  // working memory of plan_decode
 };
 
+// Makes room for a sequence of `max_pages` pages, of which a list selects budget_pages (0: none
+// selects), so that plan_decode allocates nothing.
+void reserve_decode(int64_t num_q_heads, int64_t max_pages, int64_t budget_pages, DecodePlan* plan);
+
 // Fills `plan` (its old contents are replaced, its memory reused) for a batch of sequences with
 // q_len 1, and tells each sequence's PageSelection about its refresh: the caller must run the
-// selection before it plans the next step.
+// selection before it plans the next step. A KV head has gqa_group_size query heads.
 // REQUIRES: a config that validate() accepts; no streaming heads unless its mode has them; with
-// page selection, a PageSelection for every sequence beyond the budget, cleared when tokens were
-// added by other ways than decode steps (a second prompt). ENSURES: what is said of a sequence
+// page selection, a PageSelection of as many lists a head as the config has, for every sequence
+// beyond the budget, cleared when tokens were added by other ways than decode steps (a second
+// prompt). ENSURES: what is said of a sequence
 // depends on it alone, not on the others of the batch.
 void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t layer,
-                 const AttentionConfig& config, DecodePlan* plan);
+                 const AttentionConfig& config, int32_t gqa_group_size, DecodePlan* plan);
 
 }  // namespace lserve

@@ -6,26 +6,31 @@
 
 namespace lserve {
 
-PageSelection::PageSelection(const HeadPattern& pattern, int32_t first_row)
-    : first_row_(first_row), selected_pages_(static_cast<size_t>(pattern.num_layers()), 0) {
+PageSelection::PageSelection(const HeadPattern& pattern, int32_t first_row, int32_t lists_per_head)
+    : first_row_(first_row),
+      lists_per_head_(lists_per_head),
+      selected_pages_(static_cast<size_t>(pattern.num_layers()), 0) {
+  CHECK_GE(lists_per_head, 1);
   layer_row_.reserve(selected_pages_.size() + 1);
   layer_row_.push_back(0);
   for (int64_t layer = 0; layer < pattern.num_layers(); ++layer) {
-    const size_t heads = pattern.heads(layer, HeadClass::kRetrieval).size();
-    layer_row_.push_back(layer_row_.back() + static_cast<int32_t>(heads));
+    const auto heads = static_cast<int32_t>(pattern.heads(layer, HeadClass::kRetrieval).size());
+    layer_row_.push_back(layer_row_.back() + heads * lists_per_head);
   }
 }
 
-int32_t PageSelection::num_rows(const HeadPattern& pattern) {
-  return static_cast<int32_t>(pattern.num_layers() * pattern.num_kv_heads() -
-                              pattern.num_streaming());
+int32_t PageSelection::num_rows(const HeadPattern& pattern, int32_t lists_per_head) {
+  const int64_t heads = pattern.num_layers() * pattern.num_kv_heads() - pattern.num_streaming();
+  return static_cast<int32_t>(heads) * lists_per_head;
 }
 
-int32_t PageSelection::row(int64_t layer, int32_t head) const {
+int32_t PageSelection::row(int64_t layer, int32_t head, int32_t list) const {
   CHECK(layer >= 0 && layer + 1 < static_cast<int64_t>(layer_row_.size()));
   const auto l = static_cast<size_t>(layer);
-  CHECK(head >= 0 && head < layer_row_[l + 1] - layer_row_[l]);
-  return first_row_ + layer_row_[l] + head;
+  CHECK(list >= 0 && list < lists_per_head_);
+  const int32_t row = head * lists_per_head_ + list;
+  CHECK(head >= 0 && row < layer_row_[l + 1] - layer_row_[l]);
+  return first_row_ + layer_row_[l] + row;
 }
 
 bool PageSelection::needs_refresh(int64_t layer, int64_t position, int32_t reuse_interval) const {

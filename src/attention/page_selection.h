@@ -1,5 +1,5 @@
 // PageSelection: one sequence's memory of which pages its retrieval heads read, and when to look
-// again.
+// again. A KV head has one list, or one for each of its query heads (lists_per_head).
 //
 // A selection serves reuse_interval decode steps of its own sequence and layer. It is refreshed
 // when (position + layer) % interval == 0, or when there is none yet, so refreshes are spread over
@@ -18,13 +18,13 @@ namespace lserve {
 class PageSelection {
  public:
   // Rows of the selection table that belong to this sequence begin at first_row; it needs
-  // num_rows(pattern) of them.
-  PageSelection(const HeadPattern& pattern, int32_t first_row);
-  // One row a (layer, retrieval head).
-  static int32_t num_rows(const HeadPattern& pattern);
+  // num_rows(pattern, lists_per_head) of them.
+  PageSelection(const HeadPattern& pattern, int32_t first_row, int32_t lists_per_head = 1);
+  // One row a (layer, retrieval head, list).
+  static int32_t num_rows(const HeadPattern& pattern, int32_t lists_per_head = 1);
 
-  // The row of (layer, rank of the retrieval head).
-  int32_t row(int64_t layer, int32_t head) const;
+  // The row of (layer, rank of the retrieval head, list).
+  int32_t row(int64_t layer, int32_t head, int32_t list = 0) const;
   // Whether the layer must select before it attends with the token at `position`.
   bool needs_refresh(int64_t layer, int64_t position, int32_t reuse_interval) const;
   // Records that the layer's rows were selected when the sequence had num_pages pages.
@@ -36,6 +36,7 @@ class PageSelection {
 
  private:
   int32_t first_row_;
+  int32_t lists_per_head_;
   std::vector<int32_t> layer_row_;       // [num_layers] first row of a layer, relative
   std::vector<int32_t> selected_pages_;  // [num_layers]
 };

@@ -36,6 +36,8 @@ class Backend {
 
   // "cpu, 2 threads, avx512 (vnni, bf16)": for people.
   virtual std::string describe() const = 0;
+  // "cpu avx512": backends of the same words give the same bits, however many threads they have.
+  virtual std::string arithmetic() const = 0;
 
   // Memory.
   // Zeroed; committed on first touch where the system can. kMemory if there is none.
@@ -44,6 +46,9 @@ class Backend {
   virtual Result<Weight> load_weight(const RawWeight& raw) = 0;
   // Bytes that load_weight keeps for such a matrix: for the memory plan.
   virtual int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const = 0;
+
+  // Prepares for decode steps up to these limits: after the first, none of them allocates.
+  virtual void reserve(const DecodeLimits& /*limits*/) {}
 
   // Tokens in, hidden states, logits out.
   virtual void embed(const EmbedParams& params) = 0;

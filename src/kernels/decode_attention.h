@@ -1,11 +1,16 @@
-// Decode attention: one query token a sequence, over the pages that its KV head was given.
+// Decode attention: one query token a sequence, over the pages that its heads were given.
 //
-//   out[s, h] = softmax(q[s, h] . K^T * softmax_scale) V      K, V: the tokens in the spans of the
-//   item
+//   out[s, h] = softmax(q[s, h] . K^T * softmax_scale) V    h: the query heads of a work item
+//                                                           K, V: the tokens in its spans
 //
 // The kernel does not know streaming from retrieval heads: attention/decode_plan.h has turned both
 // into spans of pages. Long lists are cut into splits of kDecodeSplit spans, merged in order, so
 // the result depends on the list alone, never on threads or batch mates. (paper section 3.3)
+//
+// Where the cache has scales, a backend may round what it multiplies codes with to whole steps of
+// 1/32767 of the largest: q to those of its largest channel, the weight of a value (its probability
+// times its scale) to those of the page's largest weight. The cpu backend does, because products of
+// 16-bit integers are twice as fast; it costs less than the rounding of the codes themselves.
 #pragma once
 
 #include <cstdint>
@@ -18,23 +23,31 @@ namespace lserve {
 
 inline constexpr int kDecodeSplit = 8;  // spans
 
-// One (sequence, KV head): all query heads of its GQA group.
+// The largest decode step there will be (Backend::reserve).
+struct DecodeLimits {
+  int64_t num_q_heads = 0;  // over all its sequences
+  int64_t num_spans = 0;    // of one work item
+  int64_t head_dim = 0;
+};
+
+// Query heads of one sequence that read the same list from one KV head: a whole GQA group, or a
+// part of it. K and V are read once for all of them.
 struct DecodeWork {
-  int32_t seq_idx = 0;     // row of q and out
-  int32_t pool = 0;        // index into pools
-  int32_t head = 0;        // rank of the KV head in the pool
-  int32_t kv_head = 0;     // of the model; query heads kv_head * G ... + G - 1
-  int32_t first_span = 0;  // into spans
-  int32_t num_spans = 0;   // >= 1; spans of one item are ascending in position and not empty
+  int32_t seq_idx = 0;  // row of q and out
+  int32_t pool = 0;     // index into pools
+  int32_t head = 0;     // rank of the KV head in the pool
+  int32_t first_q_head = 0;
+  int32_t num_q_heads = 1;  // at least 1
+  int32_t first_span = 0;   // into spans
+  int32_t num_spans = 0;    // >= 1; spans of one item are ascending in position and not empty
 };
 
 struct DecodeAttentionParams {
   TensorView q;    // [num_seqs, num_q_heads, head_dim]  f32
   TensorView out;  // [num_seqs, num_q_heads, head_dim]  f32; not q
   std::span<const PagedKvView> pools;
-  std::span<const DecodeWork> work;  // covers every (sequence, KV head) of the layer once
+  std::span<const DecodeWork> work;  // covers every (sequence, query head) of the layer once
   std::span<const PageSpan> spans;
-  int32_t gqa_group_size = 1;
   float softmax_scale = 0;
 };
 

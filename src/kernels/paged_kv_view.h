@@ -18,6 +18,12 @@ namespace lserve {
 
 inline constexpr int kPageSize = 64;  // tokens of a physical page
 
+// How the selector rates a page, and so which statistics of a logical page's keys it keeps:
+//   kMinMax   the least and the largest value of each channel (paper)
+//   kMeanStd  the mean of each channel, and one spread around it (arXiv 2605.27740)
+// write_kv.h says exactly what is stored, page_scores.h what is made of it.
+enum class PageScore { kMinMax, kMeanStd };
+
 // Tokens [begin, end) of one page, to be attended.
 struct PageSpan {
   int32_t page_id;
@@ -31,9 +37,12 @@ struct PagedKvView {
       nullptr;  // [num_pages][num_heads] tiles of tile_bytes() each:
                 //   K codes [64][head_dim] | V codes [64][head_dim]
                 //   | K scales [64] | V scales [64]   (scales: quantised formats only)
-  bf16* key_stats =
-      nullptr;  // [num_pages][num_heads][logical pages][2: min, max][head_dim], or null
+  bf16* key_stats = nullptr;  // [num_pages][num_heads] blocks of stats_elements() each, or null:
+                              //   kMinMax: [logical pages][2: min, max][head_dim]
+                              //   kMeanStd: means [logical pages][head_dim]
+                              //   | spreads [logical pages] | padding
   KvFormat format = KvFormat::kBF16;
+  PageScore page_score = PageScore::kMinMax;
   int64_t num_pages = 0;
   int32_t num_heads = 0;  // of this class in this layer
   int32_t head_dim = 0;
@@ -66,10 +75,26 @@ struct PagedKvView {
   }
 
   int32_t logical_pages() const { return kPageSize / logical_page_size; }
-  // Elements of the statistics of one (page, head): [logical pages][2][head_dim].
-  int64_t stats_elements() const { return int64_t{2} * logical_pages() * head_dim; }
+  // Elements of the statistics of one (page, head). Means and spreads fill whole cache lines, so
+  // that no vector of the next head's begins inside one.
+  int64_t stats_elements() const {
+    if (page_score == PageScore::kMinMax) return int64_t{2} * logical_pages() * head_dim;
+    constexpr int64_t kLine = 64 / sizeof(bf16);
+    return (int64_t{logical_pages()} * (head_dim + 1) + kLine - 1) / kLine * kLine;
+  }
   bf16* stats(int64_t page_id, int64_t head) const {
     return key_stats + (page_id * num_heads + head) * stats_elements();
+  }
+  // Of one logical page; its maxima follow. REQUIRES: kMinMax.
+  bf16* key_min(int64_t page_id, int64_t head, int64_t logical_page) const {
+    return stats(page_id, head) + logical_page * 2 * head_dim;
+  }
+  // REQUIRES: kMeanStd.
+  bf16* key_mean(int64_t page_id, int64_t head, int64_t logical_page) const {
+    return stats(page_id, head) + logical_page * head_dim;
+  }
+  bf16* key_spread(int64_t page_id, int64_t head, int64_t logical_page) const {
+    return stats(page_id, head) + int64_t{logical_pages()} * head_dim + logical_page;
   }
 };
 

@@ -1,11 +1,19 @@
 // Stores the keys and values of new tokens into one pool's pages, and keeps the key statistics.
 //
-//   page[slot] <- quantise(k[t, kv_heads[h]]), quantise(v[t, kv_heads[h]])     h = heads of the
-//   pool stats of the token's logical page, per channel: min and max of the key as attention will
-//   read it (after RoPE and quantisation), stored in bf16 with the minimum rounded down and the
-//   maximum up, so that the selector's bound is exact. A token at the start of a logical page
-//   begins them anew, so a recycled page never shows its previous owner.   (system.md 2.2; paper
-//   section 3.5)
+//   page[slot] <- quantise(k[t, kv_heads[h]]), quantise(v[t, kv_heads[h]])    h = heads of the pool
+//
+// The statistics of the token's logical page are of the keys as attention will read them (after
+// RoPE and quantisation), of its tokens so far, in bf16 (system.md 2.2):
+//   kMinMax   per channel the minimum, rounded down, and the maximum, rounded up, so that the
+//             selector's bound is exact (paper section 3.5); NaN changes neither
+//   kMeanStd  mean_c = sum_t k_tc / n, rounded to nearest, per channel, and
+//             spread = sqrt(sum_c (sum_t (k_tc - mean_c)^2) / n), around the stored mean. Sums
+//             are in float32 in the order of t and then of c, from the stored keys and anew for
+//             every call that adds a token: a running update would depend on how tokens came
+// The spread is one number, the root mean square distance of a key from the mean, because the score
+// multiplies it with the length of q (page_scores.h). It costs half the bytes of kMinMax. Tokens at
+// the start of a logical page begin its statistics anew, so a recycled page never shows its
+// previous owner.
 #pragma once
 
 #include <cstdint>

@@ -13,33 +13,42 @@ namespace {
 
 constexpr float kMaxF16 = 65504.0F;
 
-KvScale int8_scale(float min, float max) {
+KvScale scale_of(float min, float max, float largest) {
   if (min == max) return {{0}, to_f16(min)};
   const f16 m = to_f16_floor(min);
-  return {to_f16_ceil((max - to_float(m)) / 255.0F), m};
+  return {to_f16_ceil((max - to_float(m)) / largest), m};
 }
 
+float clamp_to_f16(float x) { return std::clamp(x, -kMaxF16, kMaxF16); }
+
+// The nearest integer, ties to even. REQUIRES: |x| < 2^22. Unlike std::nearbyint it is no call, so
+// the compiler makes vectors of a loop around it.
+float round_small(float x) { return (x + 0x1.8p23F) - 0x1.8p23F; }
+
+// Calls store(i, code) for each element in order, and gives the vector's scale.
+//
 // One NaN makes the whole vector NaN: s * c + m has no room for a single one, and a fault upstream
 // must reach the logits, where it fails its request, rather than be quietly turned into a number.
-void quantise_nan(std::span<const float> x, uint8_t* codes, KvScale* scale) {
-  *scale = {{0}, to_f16(std::numeric_limits<float>::quiet_NaN())};
-  std::fill_n(codes, x.size(), uint8_t{0});
-}
-
-void quantise_int8(std::span<const float> x, uint8_t* codes, KvScale* scale) {
+template <typename Store>
+KvScale quantise(std::span<const float> x, float largest, const Store& store) {
   if (std::any_of(x.begin(), x.end(), [](float v) { return std::isnan(v); })) {
-    return quantise_nan(x, codes, scale);
+    for (size_t i = 0; i < x.size(); ++i) store(i, uint8_t{0});
+    return {{0}, to_f16(std::numeric_limits<float>::quiet_NaN())};
   }
-  const auto clamp = [](float v) { return std::clamp(v, -kMaxF16, kMaxF16); };
   const auto [min, max] = std::minmax_element(x.begin(), x.end());
-  *scale = int8_scale(clamp(*min), clamp(*max));
-  const float s = to_float(scale->scale);
-  const float m = to_float(scale->min);
+  const KvScale scale = scale_of(clamp_to_f16(*min), clamp_to_f16(*max), largest);
+  const float s = to_float(scale.scale);
+  const float m = to_float(scale.min);
   const float inverse = s > 0 ? 1.0F / s : 0.0F;
   for (size_t i = 0; i < x.size(); ++i) {
-    const float code = std::nearbyint((clamp(x[i]) - m) * inverse);
-    codes[i] = static_cast<uint8_t>(std::clamp(code, 0.0F, 255.0F));
+    const float code = std::clamp((clamp_to_f16(x[i]) - m) * inverse, 0.0F, largest);
+    store(i, static_cast<uint8_t>(round_small(code)));
   }
+  return scale;
+}
+
+uint8_t int4_code(const std::byte* codes, size_t i) {
+  return static_cast<uint8_t>(codes[i / 2] >> (i % 2 * 4) & std::byte{15});
 }
 
 }  // namespace
@@ -52,6 +61,8 @@ const char* kv_format_name(KvFormat format) {
       return "bf16";
     case KvFormat::kInt8:
       return "int8";
+    case KvFormat::kInt4:
+      return "int4";
   }
   return "?";
 }
@@ -64,6 +75,8 @@ int64_t kv_vector_bytes(KvFormat format, int64_t head_dim) {
       return 2 * head_dim;
     case KvFormat::kInt8:
       return head_dim;
+    case KvFormat::kInt4:
+      return head_dim / 2;
   }
   return 0;
 }
@@ -77,7 +90,13 @@ void quantise_kv(KvFormat format, std::span<const float> x, std::byte* codes, Kv
       for (size_t i = 0; i < x.size(); ++i) reinterpret_cast<bf16*>(codes)[i] = to_bf16(x[i]);
       break;
     case KvFormat::kInt8:
-      quantise_int8(x, reinterpret_cast<uint8_t*>(codes), scale);
+      *scale = quantise(x, 255, [codes](size_t i, uint8_t code) { codes[i] = std::byte{code}; });
+      break;
+    case KvFormat::kInt4:
+      *scale = quantise(x, 15, [codes](size_t i, uint8_t code) {
+        const std::byte before = i % 2 == 0 ? std::byte{0} : codes[i / 2];
+        codes[i / 2] = before | std::byte{code} << (i % 2 * 4);
+      });
       break;
   }
 }
@@ -93,11 +112,14 @@ void dequantise_kv(KvFormat format, const std::byte* codes, const KvScale* scale
         x[i] = to_float(reinterpret_cast<const bf16*>(codes)[i]);
       }
       break;
-    case KvFormat::kInt8: {
+    case KvFormat::kInt8:
+    case KvFormat::kInt4: {
       const float s = to_float(scale->scale);
       const float m = to_float(scale->min);
       for (size_t i = 0; i < x.size(); ++i) {
-        x[i] = s * static_cast<float>(static_cast<uint8_t>(codes[i])) + m;
+        const uint8_t code =
+            format == KvFormat::kInt8 ? static_cast<uint8_t>(codes[i]) : int4_code(codes, i);
+        x[i] = s * static_cast<float>(code) + m;
       }
       break;
     }

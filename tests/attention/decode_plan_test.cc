@@ -55,11 +55,12 @@ class Model {
     if (!has_page_selection(config_.mode) || num_pages <= config_.token_budget / 64) {
       for (int32_t page = 0; page < num_pages; ++page) pages.insert(page);
     } else {
-      std::vector<int32_t>& selection = selections_[{read.key, read.layer, read.kv_head}];
+      std::vector<int32_t>& selection = selections_[{read.key, read.layer, read.first_q_head}];
       if (selection.empty() || (read.position + read.layer) % config_.reuse_interval == 0) {
         std::vector<float> scores;
         for (int32_t page = 0; page < num_pages; ++page) {
-          scores.push_back(hashed_score(read.key, read.layer, read.kv_head, page, read.position));
+          scores.push_back(
+              hashed_score(read.key, read.layer, read.first_q_head, page, read.position));
         }
         selection =
             select_by_sorting(scores, config_.token_budget / 64, (config_.sink_tokens + 63) / 64);
@@ -87,7 +88,9 @@ class Model {
 void expect_as_model(const std::vector<HeadRead>& reads, Model* model) {
   std::set<std::tuple<uint64_t, int64_t, int32_t>> heads;
   for (const HeadRead& read : reads) {
-    ASSERT_TRUE(heads.insert({read.key, read.layer, read.kv_head}).second);
+    for (int32_t h = read.first_q_head; h < read.first_q_head + read.num_q_heads; ++h) {
+      ASSERT_TRUE(heads.insert({read.key, read.layer, h}).second);
+    }
     bool refreshed = false;
     const std::vector<bool> expected = model->tokens(read, &refreshed);
     std::vector<bool> seen(expected.size(), false);
@@ -170,6 +173,49 @@ TEST(DecodePlan, WithinTheBudgetIsDense) {
   sparse.add(1, 5 * kPageSize);
   sparse.step();
   EXPECT_EQ(sparse.last_plan().gather.size(), 2U);
+}
+
+// Every query head of a group selects by its own scores and reuses its own list; streaming heads
+// and heads within the budget still read as one.
+TEST(DecodePlan, QueryHeadsSelectAlone) {
+  AttentionConfig config = small_config(AttentionMode::kLServe, 4);
+  config.selector_group = SelectorGroup::kPerQueryHead;
+  DecodeDriver driver(mixed_pattern(), config);
+  Model model(config);
+  driver.add(11, 290);
+  driver.add(22, 64 * 6 + 4);
+  int64_t lists_that_differ = 0;
+  for (int step = 0; step < 200; ++step) {
+    const std::vector<HeadRead> reads = driver.step();
+    ASSERT_NO_FATAL_FAILURE(expect_as_model(reads, &model)) << "step " << step;
+    for (size_t i = 0; i < reads.size(); ++i) {
+      const bool alone =
+          reads[i].head_class == HeadClass::kRetrieval && reads[i].position >= config.token_budget;
+      ASSERT_EQ(reads[i].num_q_heads, alone ? 1 : DecodeDriver::kGroup);
+      if (i == 0 || !alone || reads[i - 1].kv_head != reads[i].kv_head) continue;
+      lists_that_differ += reads[i - 1].spans != reads[i].spans ? 1 : 0;
+    }
+  }
+  EXPECT_GT(lists_that_differ, 1000);
+}
+
+// K and V are read once for every list, and the counts say so.
+TEST(DecodePlan, CountsWhatQueryHeadsRead) {
+  const HeadPattern pattern = HeadPattern::uniform(2, 2, HeadClass::kRetrieval);
+  int64_t read[2];
+  int64_t held[2];
+  for (const bool alone : {false, true}) {
+    AttentionConfig config = small_config(AttentionMode::kPages, 4);
+    if (alone) config.selector_group = SelectorGroup::kPerQueryHead;
+    DecodeDriver driver(pattern, config);
+    driver.add(1, 64 * 20);
+    driver.step();
+    read[alone ? 1 : 0] = driver.pages_read();
+    held[alone ? 1 : 0] = driver.pages_held();
+  }
+  EXPECT_EQ(read[0], 2 * 2 * 5);
+  EXPECT_EQ(read[1], read[0] * DecodeDriver::kGroup);
+  EXPECT_EQ(held[1], held[0]);
 }
 
 // With one class unused its tables are empty, so the offsets of the two classes differ.
@@ -292,12 +338,12 @@ class DecodePlanDeathTest : public ::testing::Test {
 TEST_F(DecodePlanDeathTest, MistakesOfTheCallerAbort) {
   const AttentionConfig config = small_config(AttentionMode::kLServe, 4);
   batch_.add(*pages_, 1, nullptr);
-  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, config, &plan_), "selection");
-  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, small_config(AttentionMode::kPages, 4), &plan_),
+  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, config, 1, &plan_), "selection");
+  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, small_config(AttentionMode::kPages, 4), 1, &plan_),
                "has_streaming_heads");
   batch_.clear();
   batch_.add(*pages_, 2, nullptr);
-  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, config, &plan_), "q_len");
+  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, config, 1, &plan_), "q_len");
 }
 
 // A second prompt after some decoding makes an old selection miss pages: clear() is required.
@@ -305,13 +351,13 @@ TEST_F(DecodePlanDeathTest, StaleSelectionIsCaught) {
   const AttentionConfig config = small_config(AttentionMode::kLServe, 64);
   PageSelection selection(pattern_, 0);
   batch_.add(*pages_, 1, &selection);
-  plan_decode(batch_, pattern_, 0, config, &plan_);
+  plan_decode(batch_, pattern_, 0, config, 1, &plan_);
   ASSERT_TRUE(pages_->extend(150).ok());
   batch_.clear();
   batch_.add(*pages_, 1, &selection);
-  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, config, &plan_), "selected_pages");
+  EXPECT_DEATH(plan_decode(batch_, pattern_, 0, config, 1, &plan_), "selected_pages");
   selection.clear();
-  plan_decode(batch_, pattern_, 0, config, &plan_);
+  plan_decode(batch_, pattern_, 0, config, 1, &plan_);
   EXPECT_EQ(plan_.score.size(), 1U);
 }
 

@@ -31,12 +31,30 @@ TEST(PageSelection, EveryRetrievalHeadHasItsOwnRow) {
   EXPECT_EQ(*rows.rbegin(), 9);
 }
 
+TEST(PageSelection, EveryListOfAHeadHasItsOwnRow) {
+  const HeadPattern pattern = mixed_pattern();
+  ASSERT_EQ(PageSelection::num_rows(pattern, 3), 15);
+  const PageSelection selection(pattern, 7, 3);
+  std::set<int32_t> rows;
+  for (int64_t layer = 0; layer < 3; ++layer) {
+    const auto heads = static_cast<int32_t>(pattern.heads(layer, HeadClass::kRetrieval).size());
+    for (int32_t head = 0; head < heads; ++head) {
+      for (int32_t list = 0; list < 3; ++list) rows.insert(selection.row(layer, head, list));
+    }
+  }
+  EXPECT_EQ(rows.size(), 15U);
+  EXPECT_EQ(*rows.begin(), 7);
+  EXPECT_EQ(*rows.rbegin(), 21);
+}
+
 TEST(PageSelectionDeathTest, RowsOfOthersAreOutOfReach) {
   const PageSelection selection(mixed_pattern(), 0);
   EXPECT_DEATH(selection.row(0, 2), "head");
   EXPECT_DEATH(selection.row(1, 0), "head");
   EXPECT_DEATH(selection.row(3, 0), "layer");
   EXPECT_DEATH(selection.row(0, -1), "head");
+  EXPECT_DEATH(selection.row(0, 0, 1), "list");
+  EXPECT_DEATH(PageSelection(mixed_pattern(), 0, 2).row(0, 2, 0), "head");
 }
 
 TEST(PageSelection, FirstUseSelectsInAnyPhase) {

@@ -31,10 +31,9 @@ TEST_P(BackendMemoryTest, RefusesWhatNoMachineHas) {
 }
 
 TEST_P(BackendMemoryTest, WeightsTakeWhatThePlanSays) {
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
-                                    WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
+  for (const WeightFormat format : kAllWeightFormats) {
     for (const int64_t rows : {1, 7, 64, 100}) {
-      const int64_t columns = 96;
+      const int64_t columns = columns_per_block(format) == 256 ? 512 : 96;
       const std::vector<std::byte> data(static_cast<size_t>(rows) *
                                         static_cast<size_t>(*row_bytes(format, columns)));
       const Weight weight = load(&backend(), format, rows, columns, data);

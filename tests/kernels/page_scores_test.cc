@@ -1,5 +1,5 @@
-// Page scores against float64, the bound that they are (reliability P4, P5), and how they combine
-// over logical pages (P7) and query heads.
+// Page scores against float64, the bound that those of kMinMax are (reliability P4, P5), and how
+// they combine over logical pages (P7) and query heads.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,13 +20,14 @@ class PageScoresTest : public BackendTest {};
 struct ScoreRun {
   std::vector<float> q;  // [num_seqs, num_heads * group, head_dim]
   int32_t group = 1;
-  SelectorGroup how = SelectorGroup::kMax;
+  bool mean = false;   // over the heads of an item
+  bool apart = false;  // an item for every query head
+  int64_t heads_per_item() const { return apart ? 1 : group; }
 };
 
 ScoreRun random_run(const PagedKvFixture& kv, Random* random) {
   const auto run = random_decode(kv, random);
-  return {run.q, run.group,
-          random->integer(0, 1) == 0 ? SelectorGroup::kMax : SelectorGroup::kMean};
+  return {run.q, run.group, random->integer(0, 1) == 0, random->integer(0, 3) == 0};
 }
 
 int64_t max_pages_of(const PagedKvFixture& kv) {
@@ -34,14 +35,21 @@ int64_t max_pages_of(const PagedKvFixture& kv) {
   return ceil_div(*std::max_element(lens.begin(), lens.end()), kPageSize) + 1;
 }
 
-// [num_seqs * num_heads, max_pages], NaN where nothing is written.
+// [num_seqs * num_heads * (apart ? group : 1), max_pages], NaN where nothing is written.
 std::vector<float> score(Backend* backend, PagedKvFixture* kv, const ScoreRun& run) {
   const PagedKvShape& shape = kv->shape();
   std::vector<PageScoreWork> work;
   for (size_t s = 0; s < shape.kv_lens.size(); ++s) {
     const auto seq = static_cast<int32_t>(s);
     for (int32_t h = 0; h < shape.num_heads; ++h) {
-      work.push_back({seq, h, kv_head_of(*kv, h), kv->page_table(seq), shape.kv_lens[s]});
+      for (int32_t g = 0; g < run.group; g += static_cast<int32_t>(run.heads_per_item())) {
+        work.push_back({.seq_idx = seq,
+                        .head = h,
+                        .first_q_head = kv_head_of(*kv, h) * run.group + g,
+                        .num_q_heads = static_cast<int32_t>(run.heads_per_item()),
+                        .page_table = kv->page_table(seq),
+                        .kv_len = shape.kv_lens[s]});
+      }
     }
   }
   const auto items = static_cast<int64_t>(work.size());
@@ -53,38 +61,68 @@ std::vector<float> score(Backend* backend, PagedKvFixture* kv, const ScoreRun& r
                         .kv = kv->view(),
                         .page_ids = kv->page_ids(),
                         .work = work,
-                        .group = run.how,
-                        .gqa_group_size = run.group,
+                        .mean = run.mean,
                         .scores = TensorView(scores.data(), {items, max_pages_of(*kv)})});
   backend->synchronize();
   return scores;
 }
 
+constexpr double kRounding = 0x1p-19;  // of a float32 sum of at most 128 products, amply
+constexpr double kTiny = 1e-42;        // and of subnormal ones, which round to multiples of 1.4e-45
+
 struct Bound {
-  double bound;      // U, in float64
-  double magnitude;  // sum of the absolute products: what rounding is relative to
+  double bound;     // U, in float64
+  double rounding;  // what float32 may err by, relative to the sum of the absolute products
 };
 
-Bound bound_float64(std::span<const float> q, const bf16* kmin) {
-  Bound result{0, 0};
+Bound min_max_float64(std::span<const float> q, const bf16* kmin) {
+  double bound = 0;
+  double magnitude = 0;
   for (size_t c = 0; c < q.size(); ++c) {
     const double low = static_cast<double>(q[c]) * to_float(kmin[c]);
     const double high = static_cast<double>(q[c]) * to_float(kmin[q.size() + c]);
-    result.bound += std::max(low, high);
-    result.magnitude += std::max(std::abs(low), std::abs(high));
+    bound += std::max(low, high);
+    magnitude += std::max(std::abs(low), std::abs(high));
   }
-  return result;
+  return {bound, kRounding * magnitude + kTiny};
 }
 
-// Calls visit(item, page, seq, head) for every score that must have been written.
+Bound mean_std_float64(std::span<const float> q, const bf16* mean, bf16 spread) {
+  double at_mean = 0;
+  double magnitude = 0;
+  double squares = 0;
+  for (size_t c = 0; c < q.size(); ++c) {
+    const double product = static_cast<double>(q[c]) * to_float(mean[c]);
+    at_mean += product;
+    magnitude += std::abs(product);
+    squares += static_cast<double>(q[c]) * q[c];
+  }
+  const double from_spread = 0.5 * std::sqrt(squares) * to_float(spread);
+  // The squares of 128 channels below 2^-75 vanish in float32.
+  const double lost = 0x1p-71 * to_float(spread);
+  return {at_mean + from_spread, kRounding * (magnitude + from_spread) + lost + kTiny};
+}
+
+Bound score_float64(const PagedKvView& view, std::span<const float> q, int64_t page, int32_t head,
+                    int32_t logical_page) {
+  if (view.page_score == PageScore::kMinMax) {
+    return min_max_float64(q, view.key_min(page, head, logical_page));
+  }
+  return mean_std_float64(q, view.key_mean(page, head, logical_page),
+                          *view.key_spread(page, head, logical_page));
+}
+
+// Calls visit(item, page, seq, head, g) for every score that must have been written; g is the
+// item's first query head in the group.
 template <typename Visit>
-void for_each_score(const PagedKvFixture& kv, const Visit& visit) {
+void for_each_score(const PagedKvFixture& kv, const ScoreRun& run, const Visit& visit) {
   const PagedKvShape& shape = kv.shape();
+  int64_t item = 0;
   for (size_t s = 0; s < shape.kv_lens.size(); ++s) {
     for (int32_t h = 0; h < shape.num_heads; ++h) {
-      const auto seq = static_cast<int32_t>(s);
-      for (int32_t page = 0; page < kv.num_pages(seq); ++page) {
-        visit(int64_t{seq} * shape.num_heads + h, page, seq, h);
+      for (int32_t g = 0; g < run.group; g += static_cast<int32_t>(run.heads_per_item()), ++item) {
+        const auto seq = static_cast<int32_t>(s);
+        for (int32_t page = 0; page < kv.num_pages(seq); ++page) visit(item, page, seq, h, g);
       }
     }
   }
@@ -97,40 +135,41 @@ std::span<const float> q_row(const PagedKvFixture& kv, const ScoreRun& run, int3
   return std::span(run.q).subspan(static_cast<size_t>(row) * dim, dim);
 }
 
-constexpr double kRounding = 0x1p-19;  // of a float32 sum of at most 128 products, amply
-constexpr double kTiny = 1e-42;        // and of subnormal ones, which round to multiples of 1.4e-45
+PagedKvShape any_score(PagedKvShape shape, Random* random) {
+  if (random->integer(0, 1) == 0) shape.page_score = PageScore::kMeanStd;
+  return shape;
+}
 
 TEST_P(PageScoresTest, MatchFloat64) {
   for_each_case(test_cases(), [&](Random& random, int64_t) {
-    PagedKvFixture kv(random_shape(2, 150, &random), random_values(&random), Values::kAllEqual,
-                      &random);
+    PagedKvFixture kv(any_score(random_shape(2, 150, &random), &random), random_values(&random),
+                      Values::kAllEqual, &random);
     const auto run = random_run(kv, &random);
     const auto scores = score(&backend(), &kv, run);
     const PagedKvShape& shape = kv.shape();
     const PagedKvView view = kv.view();
     size_t written = 0;
-    for_each_score(kv, [&](int64_t item, int32_t page, int32_t seq, int32_t head) {
+    for_each_score(kv, run, [&](int64_t item, int32_t page, int32_t seq, int32_t head, int32_t g) {
       const int32_t tokens =
           std::min(kPageSize, shape.kv_lens[static_cast<size_t>(seq)] - page * kPageSize);
-      const bf16* stats = view.stats(kv.slot(seq, page * kPageSize) / kPageSize, head);
+      const int64_t page_id = kv.slot(seq, page * kPageSize) / kPageSize;
       double max = -std::numeric_limits<double>::infinity();
       double sum = 0;
-      double magnitude = 0;
-      for (int32_t g = 0; g < run.group; ++g) {
+      double rounding = 0;
+      for (int32_t h = g; h < g + run.heads_per_item(); ++h) {
         double head_max = -std::numeric_limits<double>::infinity();
         for (int32_t j = 0; j < ceil_div(tokens, shape.logical_page_size); ++j) {
-          const Bound u =
-              bound_float64(q_row(kv, run, seq, head, g), stats + j * 2 * shape.head_dim);
+          const Bound u = score_float64(view, q_row(kv, run, seq, head, h), page_id, head, j);
           head_max = std::max(head_max, u.bound);
-          magnitude = std::max(magnitude, u.magnitude);
+          rounding = std::max(rounding, u.rounding);
         }
         max = std::max(max, head_max);
         sum += head_max;
       }
-      const double expected = run.how == SelectorGroup::kMax ? max : sum / run.group;
+      const double expected = run.mean ? sum / static_cast<double>(run.heads_per_item()) : max;
       const float actual = scores[static_cast<size_t>(item * max_pages_of(kv) + page)];
       ASSERT_TRUE(std::isfinite(actual));
-      ASSERT_NEAR(actual, expected, kRounding * magnitude + kTiny);
+      ASSERT_NEAR(actual, expected, rounding);
       ++written;
     });
     EXPECT_EQ(std::count_if(scores.begin(), scores.end(), [](float x) { return !std::isnan(x); }),
@@ -141,30 +180,31 @@ TEST_P(PageScoresTest, MatchFloat64) {
 // P4: the bound is exact in float64, and P5: the kernel's is within its rounding of that.
 TEST_P(PageScoresTest, NoKeyScoresHigher) {
   int64_t checked = 0;
-  for_each_case(test_cases(600), [&](Random& random, int64_t i) {
+  for_each_case(test_cases(), [&](Random& random, int64_t i) {
     auto shape = random_shape(1, 100, &random);
     if (i % 4 == 0) shape.kv_lens = {1};  // one token: the bound is as tight as can be
     PagedKvFixture kv(shape, random_values(&random), Values::kAllEqual, &random);
     auto run = random_run(kv, &random);
-    run.how = SelectorGroup::kMax;
+    run.mean = false;
+    run.apart = false;
     const auto scores = score(&backend(), &kv, run);
     const PagedKvView view = kv.view();
-    for_each_score(kv, [&](int64_t item, int32_t page, int32_t seq, int32_t head) {
+    for_each_score(kv, run, [&](int64_t item, int32_t page, int32_t seq, int32_t head, int32_t) {
       const int32_t end = std::min(shape.kv_lens[0], (page + 1) * kPageSize);
       for (int32_t t = page * kPageSize; t < end; ++t) {
         const auto key = kv.key(seq, head, t);
-        const bf16* stats = view.stats(kv.slot(seq, t) / kPageSize, head) +
-                            t % kPageSize / shape.logical_page_size * 2 * shape.head_dim;
+        const bf16* stats = view.key_min(kv.slot(seq, t) / kPageSize, head,
+                                         t % kPageSize / shape.logical_page_size);
         for (int32_t g = 0; g < run.group; ++g) {
           const auto q = q_row(kv, run, seq, head, g);
           double product = 0;
           for (size_t c = 0; c < q.size(); ++c) {
             product += static_cast<double>(q[c]) * static_cast<double>(key[c]);
           }
-          const Bound u = bound_float64(q, stats);
+          const Bound u = min_max_float64(q, stats);
           ASSERT_GE(u.bound, product);
           ASSERT_GE(scores[static_cast<size_t>(item * max_pages_of(kv) + page)],
-                    product - kRounding * u.magnitude - kTiny);
+                    product - u.rounding);
           ++checked;
         }
       }
@@ -199,11 +239,65 @@ TEST_P(PageScoresTest, MergingLogicalPagesNeverLowersAScore) {
 
 TEST_P(PageScoresTest, PlaceAndGarbageDoNotShow) {
   for_each_case(test_cases(), [&](Random& random, int64_t i) {
-    PagedKvFixture kv(random_shape(2, 150, &random), random_values(&random), Values::kAllEqual,
-                      &random);
+    PagedKvFixture kv(any_score(random_shape(2, 150, &random), &random), random_values(&random),
+                      Values::kAllEqual, &random);
     PagedKvFixture moved = kv.relocated(static_cast<Poison>(i % 3), &random);
     const auto run = random_run(kv, &random);
     EXPECT_TRUE(same_bits(score(&backend(), &moved, run), score(&backend(), &kv, run)));
+  });
+}
+
+// A query head alone has the same score, bit for bit, as in an item with its group; and the group's
+// is their largest or their mean.
+TEST_P(PageScoresTest, QueryHeadsAloneMakeUpTheGroup) {
+  for_each_case(test_cases(300), [&](Random& random, int64_t) {
+    PagedKvFixture kv(any_score(random_shape(2, 150, &random), &random), random_values(&random),
+                      Values::kAllEqual, &random);
+    auto run = random_run(kv, &random);
+    run.apart = true;
+    const auto apart = score(&backend(), &kv, run);
+    run.apart = false;
+    run.mean = false;
+    const auto together = score(&backend(), &kv, run);
+    const int64_t stride = max_pages_of(kv);
+    for_each_score(kv, run, [&](int64_t item, int32_t page, int32_t, int32_t, int32_t) {
+      float largest = -std::numeric_limits<float>::infinity();
+      for (int64_t g = 0; g < run.group; ++g) {
+        const int64_t at = (item * run.group + g) * stride + page;
+        largest = std::max(largest, apart[static_cast<size_t>(at)]);
+      }
+      ASSERT_EQ(together[static_cast<size_t>(item * stride + page)], largest);
+    });
+  });
+}
+
+// A page of one token, or of equal ones, has no spread: its score is q . k up to bf16.
+TEST_P(PageScoresTest, EqualKeysScoreAsOneKey) {
+  for_each_case(test_cases(200), [&](Random& random, int64_t) {
+    auto shape = random_shape(1, 60, &random);
+    shape.page_score = PageScore::kMeanStd;
+    shape.format = KvFormat::kBF16;
+    PagedKvFixture kv(shape, Values::kNormal, Values::kAllEqual, &random);
+    const auto key = kv.key(0, 0, 0);
+    for (int32_t t = 0; t < shape.kv_lens[0]; ++t) {
+      for (int32_t h = 0; h < shape.num_heads; ++h) kv.set(0, h, t, key, key);
+    }
+    kv.recompute_stats();
+    auto run = random_run(kv, &random);
+    run.apart = true;
+    const auto scores = score(&backend(), &kv, run);
+    for_each_score(kv, run, [&](int64_t item, int32_t page, int32_t seq, int32_t head, int32_t g) {
+      const auto q = q_row(kv, run, seq, head, g);
+      double product = 0;
+      double magnitude = 0;
+      for (size_t c = 0; c < q.size(); ++c) {
+        product += static_cast<double>(q[c]) * key[c];
+        magnitude += std::abs(static_cast<double>(q[c]) * key[c]);
+      }
+      // The mean of equal bf16 keys is that key, unless the sum of up to 64 of them was rounded.
+      ASSERT_NEAR(scores[static_cast<size_t>(item * max_pages_of(kv) + page)], product,
+                  0x1p-18 * magnitude + kTiny);
+    });
   });
 }
 

@@ -20,7 +20,7 @@ PagedKvFixture random_sequence(int32_t max_len, Random* random) {
 }
 
 TEST_P(PrefillAttentionTest, MatchesFloat64) {
-  for_each_case(test_cases(250), [&](Random& random, int64_t i) {
+  for_each_case(test_cases(is_reference() ? 200 : 1000), [&](Random& random, int64_t i) {
     PagedKvFixture kv = random_sequence(i % 16 == 0 ? 200 : 40, &random);
     const auto run = random_prefill(kv, &random);
     EXPECT_TRUE(prefill_is_right(kv, run, prefill(&backend(), &kv, run, kMaxQueryBlock),
@@ -30,7 +30,7 @@ TEST_P(PrefillAttentionTest, MatchesFloat64) {
 
 // A row does not notice which other rows are in its block, bit for bit.
 TEST_P(PrefillAttentionTest, BlockingDoesNotShow) {
-  for_each_case(test_cases(400), [&](Random& random, int64_t) {
+  for_each_case(test_cases(is_reference() ? 200 : 1000), [&](Random& random, int64_t) {
     PagedKvFixture kv = random_sequence(110, &random);
     const auto run = random_prefill(kv, &random);
     const auto whole = prefill(&backend(), &kv, run, kMaxQueryBlock);
@@ -41,7 +41,7 @@ TEST_P(PrefillAttentionTest, BlockingDoesNotShow) {
 
 // The same, for a chunk that begins anywhere: rows first .. of a run that starts earlier.
 TEST_P(PrefillAttentionTest, ChunkingDoesNotShow) {
-  for_each_case(test_cases(400), [&](Random& random, int64_t) {
+  for_each_case(test_cases(is_reference() ? 200 : 1000), [&](Random& random, int64_t) {
     PagedKvFixture kv = random_sequence(110, &random);
     const auto run = random_prefill(kv, &random);
     const auto whole = prefill(&backend(), &kv, run, kMaxQueryBlock);
@@ -56,7 +56,7 @@ TEST_P(PrefillAttentionTest, ChunkingDoesNotShow) {
 }
 
 TEST_P(PrefillAttentionTest, PlaceAndGarbageDoNotShow) {
-  for_each_case(test_cases(400), [&](Random& random, int64_t i) {
+  for_each_case(test_cases(is_reference() ? 200 : 1000), [&](Random& random, int64_t i) {
     PagedKvFixture kv = random_sequence(110, &random);
     PagedKvFixture moved = kv.relocated(static_cast<Poison>(i % 3), &random);
     const auto run = random_prefill(kv, &random);
@@ -67,7 +67,7 @@ TEST_P(PrefillAttentionTest, PlaceAndGarbageDoNotShow) {
 
 // P17: what comes after a position does not reach it, though it is in the same block.
 TEST_P(PrefillAttentionTest, LaterTokensDoNotShow) {
-  for_each_case(test_cases(400), [&](Random& random, int64_t) {
+  for_each_case(test_cases(is_reference() ? 200 : 1000), [&](Random& random, int64_t) {
     PagedKvFixture kv = random_sequence(110, &random);
     const auto run = random_prefill(kv, &random);
     const auto before = prefill(&backend(), &kv, run, kMaxQueryBlock);
@@ -83,7 +83,7 @@ TEST_P(PrefillAttentionTest, LaterTokensDoNotShow) {
 
 // P3: keys that a streaming row does not see may be NaN, even where its neighbours see them.
 TEST_P(PrefillAttentionTest, StreamingRowSeesSinkAndWindowOnly) {
-  for_each_case(test_cases(400), [&](Random& random, int64_t) {
+  for_each_case(test_cases(is_reference() ? 200 : 1000), [&](Random& random, int64_t) {
     PagedKvFixture kv = random_sequence(150, &random);
     auto run = random_prefill(kv, &random);
     const TokenWindow window{.sink_tokens = static_cast<int32_t>(random.integer(0, 70)),
@@ -105,7 +105,7 @@ TEST_P(PrefillAttentionTest, StreamingRowSeesSinkAndWindowOnly) {
 
 // A window that reaches everything is dense, bit for bit.
 TEST_P(PrefillAttentionTest, WideWindowIsDense) {
-  for_each_case(test_cases(200), [&](Random& random, int64_t) {
+  for_each_case(test_cases(is_reference() ? 200 : 1000), [&](Random& random, int64_t) {
     PagedKvFixture kv = random_sequence(110, &random);
     auto run = random_prefill(kv, &random);
     const int32_t len = kv.shape().kv_lens[0];

@@ -126,8 +126,9 @@ bool same_stats(const std::vector<bf16>& a, const std::vector<bf16>& b) {
 }
 
 TEST_P(WriteKvTest, AnyAppendSequenceGivesTheSamePages) {
-  for_each_case(test_cases(), [&](Random& random, int64_t) {
-    const auto shape = random_shape(static_cast<int32_t>(random.integer(1, 3)), 80, &random);
+  for_each_case(test_cases(), [&](Random& random, int64_t i) {
+    auto shape = random_shape(static_cast<int32_t>(random.integer(1, 3)), 80, &random);
+    if (i % 2 == 0) shape.page_score = PageScore::kMeanStd;
     const Source source = random_source(shape, &random);
     PagedKvFixture expected = PagedKvFixture::empty(shape, &random);
     PagedKvFixture actual = expected;
@@ -142,7 +143,8 @@ TEST_P(WriteKvTest, AnyAppendSequenceGivesTheSamePages) {
 // Pages that had another owner: whatever the statistics held, they begin anew.
 TEST_P(WriteKvTest, RecycledPagesBeginAnew) {
   for_each_case(test_cases(), [&](Random& random, int64_t i) {
-    const auto shape = random_shape(1, 80, &random);
+    auto shape = random_shape(1, 80, &random);
+    if (random.integer(0, 1) == 0) shape.page_score = PageScore::kMeanStd;
     const Source source = random_source(shape, &random);
     PagedKvFixture clean = PagedKvFixture::empty(shape, &random);
     PagedKvFixture used = clean;
@@ -157,12 +159,18 @@ TEST_P(WriteKvTest, RecycledPagesBeginAnew) {
     // Only what belongs to logical pages with tokens; the rest is still each one's own garbage.
     const PagedKvView a = clean.view();
     const PagedKvView b = used.view();
+    const auto expect_same = [&](const bf16* x, const bf16* y, int64_t count) {
+      for (int64_t c = 0; c < count; ++c) ASSERT_EQ(to_float(x[c]), to_float(y[c]));
+    };
     for (int32_t t = 0; t < shape.kv_lens[0]; t += shape.logical_page_size) {
       for (int32_t h = 0; h < shape.num_heads; ++h) {
         const int64_t page = clean.slot(0, t) / kPageSize;
-        const int64_t at = t % kPageSize / shape.logical_page_size * 2 * shape.head_dim;
-        for (int64_t c = 0; c < 2 * shape.head_dim; ++c) {
-          ASSERT_EQ(to_float(a.stats(page, h)[at + c]), to_float(b.stats(page, h)[at + c]));
+        const int64_t logical = t % kPageSize / shape.logical_page_size;
+        if (shape.page_score == PageScore::kMinMax) {
+          expect_same(a.key_min(page, h, logical), b.key_min(page, h, logical), 2 * shape.head_dim);
+        } else {
+          expect_same(a.key_mean(page, h, logical), b.key_mean(page, h, logical), shape.head_dim);
+          expect_same(a.key_spread(page, h, logical), b.key_spread(page, h, logical), 1);
         }
       }
     }
@@ -180,13 +188,46 @@ TEST_P(WriteKvTest, StatisticsEncloseTheStoredKey) {
     for (int32_t t = 0; t < shape.kv_lens[0]; ++t) {
       for (int32_t h = 0; h < shape.num_heads; ++h) {
         const auto key = kv.key(0, h, t);
-        const bf16* min = view.stats(kv.slot(0, t) / kPageSize, h) +
-                          t % kPageSize / shape.logical_page_size * 2 * shape.head_dim;
+        const bf16* min =
+            view.key_min(kv.slot(0, t) / kPageSize, h, t % kPageSize / shape.logical_page_size);
         for (int32_t c = 0; c < shape.head_dim; ++c) {
           ASSERT_LE(to_float(min[c]), key[static_cast<size_t>(c)]);
           ASSERT_GE(to_float(min[shape.head_dim + c]), key[static_cast<size_t>(c)]);
         }
       }
+    }
+  });
+}
+
+// The mean and the root mean square distance from it, in float64, up to their rounding to bf16.
+TEST_P(WriteKvTest, MeanAndSpreadAreOfTheStoredKeys) {
+  for_each_case(test_cases(300), [&](Random& random, int64_t) {
+    auto shape = random_shape(1, 80, &random);
+    shape.page_score = PageScore::kMeanStd;
+    Source source = random_source(shape, &random);
+    for (auto& k : source.k) fill(Values::kNormal, shape.head_dim, &random, k);
+    PagedKvFixture kv = PagedKvFixture::empty(shape, &random);
+    for (const auto& step : random_steps(shape, &random)) write(&backend(), &kv, source, step);
+    const PagedKvView view = kv.view();
+    for (int32_t first = 0; first < shape.kv_lens[0]; first += shape.logical_page_size) {
+      const int32_t end = std::min(shape.kv_lens[0], first + shape.logical_page_size);
+      const int64_t page = kv.slot(0, first) / kPageSize;
+      const int64_t logical = first % kPageSize / shape.logical_page_size;
+      const double count = end - first;
+      double squares = 0;
+      for (int32_t c = 0; c < shape.head_dim; ++c) {
+        double sum = 0;
+        for (int32_t t = first; t < end; ++t) sum += kv.key(0, 0, t)[static_cast<size_t>(c)];
+        const double mean = sum / count;
+        const float stored = to_float(view.key_mean(page, 0, logical)[c]);
+        ASSERT_NEAR(stored, mean, 0x1.01p-8 * std::abs(mean) + 1e-6);
+        for (int32_t t = first; t < end; ++t) {
+          const double distance = kv.key(0, 0, t)[static_cast<size_t>(c)] - stored;
+          squares += distance * distance;
+        }
+      }
+      const double spread = std::sqrt(squares / count);
+      ASSERT_NEAR(to_float(*view.key_spread(page, 0, logical)), spread, 0x1.01p-8 * spread + 1e-6);
     }
   });
 }
@@ -207,7 +248,7 @@ TEST_P(WriteKvTest, WithoutStatistics) {
 
 // A fault upstream is stored as it is: NaN reads back as NaN, and its neighbours are untouched.
 TEST_P(WriteKvTest, NaNReadsBackAsNaN) {
-  for (const KvFormat format : {KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8}) {
+  for (const KvFormat format : kKvFormats) {
     Random random(test_seed());
     PagedKvShape shape{.format = format, .kv_lens = {3}};
     Source source = random_source(shape, &random);

@@ -35,6 +35,8 @@ class CpuBackend final : public Backend {
     return cat("cpu, ", threads, threads == 1 ? " thread, " : " threads, ", context_.kernels.name);
   }
 
+  std::string arithmetic() const override { return cat("cpu ", context_.kernels.name); }
+
   Result<Buffer> allocate(size_t bytes) override {
     Buffer buffer = allocate_host(bytes);
     if (buffer.data() == nullptr) {
@@ -56,6 +58,7 @@ class CpuBackend final : public Backend {
     return weight;
   }
 
+  void reserve(const DecodeLimits& limits) override { cpu::reserve(limits, &context_); }
   void embed(const EmbedParams& params) override { cpu::embed(params, &context_); }
   void linear(const LinearParams& params) override { cpu::linear(params, &context_); }
 
@@ -94,7 +97,7 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void write_kv(const WriteKvParams& params) override { cpu::write_kv(params, &context_); }
+  void write_kv(const WriteKvParams& params) override { host::write_kv(params, &pool_); }
   void prefill_attention(const PrefillAttentionParams& params) override {
     cpu::prefill_attention(params, &context_);
   }

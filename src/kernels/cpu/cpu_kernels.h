@@ -10,30 +10,40 @@
 
 namespace lserve::cpu {
 
-inline constexpr int kPanel = 16;       // weight rows that are interleaved (linear_pack.h)
-inline constexpr int kBlock = 32;       // columns of W that share a scale
-inline constexpr int kActBlock = 16;    // columns of x that share a scale
+inline constexpr int kPanel = 16;     // weight rows that are interleaved (linear_pack.h)
+inline constexpr int kBlock = 32;     // columns of a block of W
+inline constexpr int kActBlock = 16;  // columns of x that share a scale
+inline constexpr int kBlockParts = kBlock / kActBlock;
 inline constexpr int kPageTokens = 64;  // as kPageSize
 inline constexpr int kMaxRowTile = 16;  // rows of x that a linear kernel takes at once, at most
 
 inline constexpr int kMaxGroup = 32;  // query heads a KV head, at most
 
-enum WeightCode { kWeightF32, kWeightF16, kWeightBF16, kWeightQ8, kWeightQ4, kNumWeightCodes };
+enum WeightCode {
+  kWeightF32,
+  kWeightF16,
+  kWeightBF16,
+  kWeightQ8_0,
+  kWeightQ4_0,
+  kWeightQ4_1,
+  kWeightQ4_K,
+  kWeightQ6_K,
+  kNumWeightCodes
+};
 // How x is packed: floats by column (for plain weights), QuantisedBlock or PreciseBlock.
 enum RowCode { kRowsF32, kRowsQuantised, kRowsPrecise, kNumRowCodes };
-enum KvCode { kKvF32, kKvBF16, kKvU8, kNumKvCodes };
+enum KvCode { kKvF32, kKvBF16, kKvU8, kKvU4, kNumKvCodes };
 
 // One row of x in one block: x = d * (q + offset). The sums are over a part. A packed tile is
 // [columns / kBlock][num_rows] of these.
 struct QuantisedBlock {
-  static constexpr int kParts = kBlock / kActBlock;
   struct Part {
     float d;
     int16_t offset;  // one 32-bit word together with sum_q
     int16_t sum_q;
   };
   int8_t q[kBlock];
-  Part parts[kParts];
+  Part parts[kBlockParts];
   float sum;  // of x as quantised, over the block
 };
 
@@ -42,7 +52,8 @@ struct PreciseBlock {
   int8_t high[kBlock];
   int8_t low[kBlock];
   float d;
-  int32_t q8_start;  // -sum(128 * high + low)
+  int32_t minus_sum;                // of 128 * high + low
+  int32_t minus_sums[kBlockParts];  // likewise, over a part
   float sum;
 };
 
@@ -120,19 +131,21 @@ struct PrefillItem {
   float* scratch;  // prefill_scratch_floats(num_rows * group, head_dim)
 };
 
-// Scores of a run of pages of one head.
+// Scores of a run of pages of one head. A logical page's score is the dot product of its vector
+// with q, plus its spread times the query head's spread_weight.
 struct ScoreItem {
-  const uint16_t* stats;  // of page 0: [logical pages][min, max][head_dim]  bf16
+  const uint16_t* stats;  // of page 0: [logical pages][num_channels], then spreads (or none)  bf16
   int64_t page_elements;  // from one page to the next
-  const float* q;         // [group][2][head_dim]: min(q, 0), then max(q, 0)
+  const float* q;         // [group][num_channels]
   int group;
-  int head_dim;
+  int num_channels;
+  const float* spread_weight;  // [group], or null: there are no spreads
   int logical_page_size;
   const int32_t* pages;  // page_idx -> page_id
   int64_t first_page;    // page_idx
   int64_t end_page;
   int64_t kv_len;
-  float* scratch;  // [group][2][head_dim]
+  float* scratch;  // [group][num_channels]
   bool mean;       // over the group, instead of max
   float* scores;   // [page_idx]
 };

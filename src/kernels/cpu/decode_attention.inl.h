@@ -1,6 +1,7 @@
-// Decode attention of one split: span by span, scores of all query heads of the group, one step of
-// online softmax (Milakov & Gimelshein 2018), values. A page is read from memory once for the whole
-// group. Everything runs in the order of the span list, whatever thread does it.
+// Decode attention of one split: span by span, scores of all query heads of the item, one step of
+// online softmax (Milakov & Gimelshein 2018), values. A page is read from memory once for all of
+// them. Everything runs in the order of the span list, whatever thread does it.
+// This file: plain formats; decode_codes.inl.h: formats with scales.
 #pragma once
 
 #include "kernels/cpu/dot_tile.inl.h"
@@ -9,75 +10,101 @@
 namespace lserve::cpu {
 namespace {
 
-// Scratch: q * scale, then the page's probabilities.
+// Scratch: q * scale, then the page's probabilities (and what decode_codes.inl.h has instead: p in
+// float and as words, q as words).
 inline int64_t decode_scratch(int64_t group, int64_t head_dim) {
-  return group * (head_dim + kPageTokens);
+  return group * (head_dim + 2 * kPageTokens);
 }
 
 struct DecodeState {
-  float* q;  // [group][head_dim], scaled, in the order of load_pair
-  float* p;  // [group][kPageTokens]: scores, then probabilities
+  float* q;                 // [group][head_dim], scaled, in the order of load_pair
+  float* p;                 // [group][kPageTokens]: scores, then probabilities
+  float factor[kMaxGroup];  // of what was summed before the span
 };
 
 template <class Kv>
-inline DecodeState begin_split(const DecodeSplit& s) {
-  const DecodeState state{s.scratch, s.scratch + s.group * s.kv.head_dim};
-  reorder<Kv>(s.q, s.group * s.kv.head_dim, true, state.q);
+inline void begin_split(const DecodeSplit& s, DecodeState* state) {
+  state->q = s.scratch;
+  state->p = s.scratch + s.group * s.kv.head_dim;
+  reorder<Kv>(s.q, s.group * s.kv.head_dim, true, state->q);
   for (int i = 0; i < s.group * s.kv.head_dim; i += kLanes) {
-    store(state.q + i, mul(load(state.q + i), set1(s.scale)));
+    store(state->q + i, mul(load(state->q + i), set1(s.scale)));
     store(s.out + i, zero());
   }
   for (int h = 0; h < s.group; ++h) {
     s.max[h] = -kInfinity;
     s.sum[h] = 0;
   }
-  return state;
 }
 
-// Scores of the span's keys; -inf in the lanes behind the last key.
+// -inf in the lanes behind the last key.
+inline void end_scores(float* p, int num_keys) {
+  const int end = (num_keys + kLanes - 1) / kLanes * kLanes;
+  for (int i = num_keys; i < end; ++i) p[i] = -kInfinity;
+}
+
+// Scores of the span's keys.
 template <class Kv>
 inline void score_span(const DecodeSplit& s, const DecodeState& state, const PageTile<Kv>& tile,
                        int begin, int num_keys) {
   for (int i = 0; i < num_keys; i += 4) {
-    Row rows[4];
+    const uint8_t* rows[4];
     for (int j = 0; j < 4; ++j) {
       rows[j] = tile.key(begin + (i + j < num_keys ? i + j : num_keys - 1));
     }
-    prefetch(tile.value(begin + i).codes, 4 * tile.vector_bytes);
+    prefetch(tile.value(begin + i), 4 * tile.vector_bytes);
     dot_rows<Kv>(rows, state.q, s.group, s.kv.head_dim, state.p + i, kPageTokens);
   }
-  const int end = (num_keys + kLanes - 1) / kLanes * kLanes;
-  for (int h = 0; h < s.group; ++h) {
-    for (int i = num_keys; i < end; ++i) state.p[h * kPageTokens + i] = -kInfinity;
+  for (int h = 0; h < s.group; ++h) end_scores(state.p + h * kPageTokens, num_keys);
+}
+
+// Turns the scores of all heads into probabilities relative to each one's new maximum; factor: for
+// what was summed before. Stage by stage, so that no head waits for the sum of another's lanes.
+inline void softmax_span(float* p, int group, int num_keys, float* row_max, float* row_sum,
+                         float (&factor)[kMaxGroup]) {
+  float reference[kMaxGroup];
+  for (int h = 0; h < group; ++h) {
+    F32 largest = set1(row_max[h]);
+    for (int i = 0; i < num_keys; i += kLanes) {
+      largest = max(largest, load(p + h * kPageTokens + i));
+    }
+    const float new_max = reduce_max(largest);
+    reference[h] = new_max == -kInfinity ? 0.0F : new_max;
+    factor[h] = row_max[h] - reference[h];
+    row_max[h] = new_max;
+  }
+  for (int h = group; h % kLanes != 0; ++h) factor[h] = 0;
+  for (int h = 0; h < group; h += kLanes) store(factor + h, exp2(load(factor + h)));
+  for (int h = 0; h < group; ++h) {
+    F32 sum = zero();
+    for (int i = h * kPageTokens; i < h * kPageTokens + num_keys; i += kLanes) {
+      const F32 x = exp2(sub(load(p + i), set1(reference[h])));
+      store(p + i, x);
+      sum = add(sum, x);
+    }
+    row_sum[h] = row_sum[h] * factor[h] + reduce_add(sum);
   }
 }
 
-// Turns one head's scores into probabilities relative to the new maximum; returns the factor for
-// what was summed before.
-inline float softmax_step(float* p, int num_keys, float* row_max, float* row_sum) {
-  F32 largest = set1(*row_max);
-  for (int i = 0; i < num_keys; i += kLanes) largest = max(largest, load(p + i));
-  const float old_max = *row_max;
-  *row_max = reduce_max(largest);
-  const float reference = *row_max == -kInfinity ? 0.0F : *row_max;
-  F32 sum = zero();
-  for (int i = 0; i < num_keys; i += kLanes) {
-    const F32 x = exp2(sub(load(p + i), set1(reference)));
-    store(p + i, x);
-    sum = add(sum, x);
-  }
-  alignas(64) float factor[kLanes];
-  store(factor, exp2(set1(old_max - reference)));
-  *row_sum = *row_sum * factor[0] + reduce_add(sum);
-  return factor[0];
+// What comes next, fetched vector by vector meanwhile.
+struct Ahead {
+  const uint8_t* next;
+  int64_t bytes;  // of one vector; 0: it was fetched already
+};
+
+// The keys of the span that follows the i-th.
+template <class Kv>
+inline Ahead next_keys(const DecodeSplit& s, int i) {
+  const Span& next = s.spans[i + 1 < s.num_spans ? i + 1 : i];
+  const PageTile<Kv> tile(s.kv, next.page_id);
+  return {tile.key(next.begin), tile.vector_bytes};
 }
 
-// out[h] = factor[h] * out[h] + sum_i p[h][i] * V[i] for kHeads heads, from column c on kVecs
-// vectors.
-// Meanwhile fetches what comes next: a vector of `next` for each value.
+// out[h] = factor[h] * out[h] + sum_i p[h][i] * V[i] for kHeads heads, kVecs vectors of channels
+// from c on; `values`: the first value. Not inlined, as dot_4_rows.
 template <class Kv, int kHeads, int kVecs>
-inline void add_values(const Row* values, const uint8_t* next, int64_t c, int num_keys,
-                       const float* p, const float* factor, float* out, int head_dim) {
+[[gnu::noinline]] void add_values(const uint8_t* values, int64_t c, int num_keys, Ahead ahead,
+                                  const float* p, const float* factor, float* out, int head_dim) {
   F32 sums[kHeads][kVecs];
 #pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
@@ -90,10 +117,11 @@ inline void add_values(const Row* values, const uint8_t* next, int64_t c, int nu
     F32 value[kVecs];
 #pragma GCC unroll 4
     for (int v = 0; v < kVecs; v += 2) {
-      load_pair<Kv>(values[i], c + v * kLanes, &value[v], &value[v + 1]);
+      Kv::load_pair(values, c + v * kLanes, &value[v], &value[v + 1]);
     }
-    prefetch(next, head_dim * Kv::kBytes);
-    next += head_dim * Kv::kBytes;
+    values += head_dim * Kv::kBits / 8;
+    prefetch(ahead.next, ahead.bytes);
+    ahead.next += ahead.bytes;
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
       const F32 weight = set1(p[h * kPageTokens + i]);
@@ -110,38 +138,35 @@ inline void add_values(const Row* values, const uint8_t* next, int64_t c, int nu
 
 // The heads [first, group), kHeads at a time.
 template <class Kv, int kHeads = kDecodeHeads>
-inline void add_span_values(const DecodeSplit& s, const DecodeState& state, const Row* values,
-                            const uint8_t* next, int num_keys, int first, const float* factor) {
+inline void add_span_values(const DecodeSplit& s, const DecodeState& state, const uint8_t* values,
+                            int num_keys, Ahead ahead, int first) {
   constexpr int kVecs = 4;
   for (; s.group - first >= kHeads; first += kHeads) {
     for (int c = 0; c < s.kv.head_dim; c += kVecs * kLanes) {
-      add_values<Kv, kHeads, kVecs>(values, next, c, num_keys, state.p + first * kPageTokens,
-                                    factor + first, s.out + first * s.kv.head_dim, s.kv.head_dim);
+      add_values<Kv, kHeads, kVecs>(values, c, num_keys, ahead, state.p + first * kPageTokens,
+                                    state.factor + first, s.out + first * s.kv.head_dim,
+                                    s.kv.head_dim);
+      ahead.bytes = 0;
     }
   }
   if constexpr (kHeads > 1) {
-    if (first < s.group)
-      add_span_values<Kv, kHeads - 1>(s, state, values, next, num_keys, first, factor);
+    if (first < s.group) {
+      add_span_values<Kv, kHeads - 1>(s, state, values, num_keys, ahead, first);
+    }
   }
 }
 
 template <class Kv>
 void decode_split(const DecodeSplit& s) {
-  const DecodeState state = begin_split<Kv>(s);
-  float factor[kMaxGroup];
-  Row values[kPageTokens];
+  DecodeState state;
+  begin_split<Kv>(s, &state);
   for (int i = 0; i < s.num_spans; ++i) {
     const Span& span = s.spans[i];
     const PageTile<Kv> tile(s.kv, span.page_id);
     const int num_keys = span.end - span.begin;
-    score_span<Kv>(s, state, tile, span.begin, num_keys);
-    for (int h = 0; h < s.group; ++h) {
-      factor[h] = softmax_step(state.p + h * kPageTokens, num_keys, s.max + h, s.sum + h);
-    }
-    for (int j = 0; j < num_keys; ++j) values[j] = tile.value(span.begin + j);
-    const Span& next = s.spans[i + 1 < s.num_spans ? i + 1 : i];
-    const uint8_t* next_keys = PageTile<Kv>(s.kv, next.page_id).key(next.begin).codes;
-    add_span_values<Kv>(s, state, values, next_keys, num_keys, 0, factor);
+    score_span(s, state, tile, span.begin, num_keys);
+    softmax_span(state.p, s.group, num_keys, s.max, s.sum, state.factor);
+    add_span_values<Kv>(s, state, tile.value(span.begin), num_keys, next_keys<Kv>(s, i), 0);
   }
   float* ordered = state.q;  // no longer needed
   reorder<Kv>(s.out, s.group * s.kv.head_dim, false, ordered);

@@ -8,10 +8,13 @@ namespace lserve::cpu {
 namespace {
 
 // out[h * out_stride + i] = sum_c rows[i][c] * q[h][c]   for i < 4, h < kHeads; q in the order of
-// load_pair<Kv>.
+// Kv::load_pair, rows as their codes.
+//
+// Not inlined, as every tile: in one function with the others GCC 12 runs out of integer registers,
+// puts them into vector registers, and then the vectors of the tile of four heads on the stack.
 template <class Kv, int kHeads>
-inline void dot_4_rows(const Row (&rows)[4], const float* q, int64_t n, float* out,
-                       int64_t out_stride) {
+[[gnu::noinline]] void dot_4_rows(const uint8_t* const (&rows)[4], const float* q, int64_t n,
+                                  float* out, int64_t out_stride) {
   F32 sums[kHeads][4];
 #pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
@@ -23,7 +26,7 @@ inline void dot_4_rows(const Row (&rows)[4], const float* q, int64_t n, float* o
     for (int i = 0; i < 4; ++i) {
       F32 x;
       F32 y;
-      load_pair<Kv>(rows[i], c, &x, &y);
+      Kv::load_pair(rows[i], c, &x, &y);
 #pragma GCC unroll 4
       for (int h = 0; h < kHeads; ++h) {
         sums[h][i] = fma(x, load(q + h * n + c), sums[h][i]);
@@ -39,8 +42,8 @@ inline void dot_4_rows(const Row (&rows)[4], const float* q, int64_t n, float* o
 
 // As dot_4_rows for any number of query vectors, kDecodeHeads at a time.
 template <class Kv, int kHeads = kDecodeHeads>
-inline void dot_rows(const Row (&rows)[4], const float* q, int num_heads, int64_t n, float* out,
-                     int64_t out_stride) {
+inline void dot_rows(const uint8_t* const (&rows)[4], const float* q, int num_heads, int64_t n,
+                     float* out, int64_t out_stride) {
   while (num_heads >= kHeads) {
     dot_4_rows<Kv, kHeads>(rows, q, n, out, out_stride);
     num_heads -= kHeads;

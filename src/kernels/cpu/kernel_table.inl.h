@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/decode_attention.inl.h"
+#include "kernels/cpu/decode_codes.inl.h"
 #include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/linear.inl.h"
 #include "kernels/cpu/page_scores.inl.h"
@@ -15,6 +16,15 @@
 namespace lserve::cpu {
 namespace {
 
+template <class Block>
+constexpr void set_quantised(void (*(&linear)[kNumWeightCodes])(const LinearTile&)) {
+  linear[kWeightQ8_0] = quantised_linear<Q8_0Panel, Block>;
+  linear[kWeightQ4_0] = quantised_linear<Q4_0Panel, Block>;
+  linear[kWeightQ4_1] = quantised_linear<Q4_1Panel, Block>;
+  linear[kWeightQ4_K] = quantised_linear<Q4KPanel, Block>;
+  linear[kWeightQ6_K] = quantised_linear<Q6KPanel, Block>;
+}
+
 constexpr CpuKernels make_table() {
   CpuKernels table{};
   table.name = kIsaName;
@@ -25,13 +35,12 @@ constexpr CpuKernels make_table() {
   table.linear[kRowsF32][kWeightF32] = float_linear<LoadF32>;
   table.linear[kRowsF32][kWeightF16] = float_linear<LoadF16>;
   table.linear[kRowsF32][kWeightBF16] = float_linear<LoadBF16>;
-  table.linear[kRowsQuantised][kWeightQ8] = quantised_linear<Q8Panel, QuantisedBlock>;
-  table.linear[kRowsQuantised][kWeightQ4] = quantised_linear<Q4Panel, QuantisedBlock>;
-  table.linear[kRowsPrecise][kWeightQ8] = quantised_linear<Q8Panel, PreciseBlock>;
-  table.linear[kRowsPrecise][kWeightQ4] = quantised_linear<Q4Panel, PreciseBlock>;
+  set_quantised<QuantisedBlock>(table.linear[kRowsQuantised]);
+  set_quantised<PreciseBlock>(table.linear[kRowsPrecise]);
   table.decode_split[kKvF32] = decode_split<KvF32>;
   table.decode_split[kKvBF16] = decode_split<KvBF16>;
-  table.decode_split[kKvU8] = decode_split<KvU8>;
+  table.decode_split[kKvU8] = decode_split_codes<KvU8>;
+  table.decode_split[kKvU4] = decode_split_codes<KvU4>;
   table.merge_splits = merge_splits;
   table.prefill[kKvF32] = prefill<KvF32>;
 #ifdef __AVX512BF16__
@@ -40,6 +49,7 @@ constexpr CpuKernels make_table() {
   table.prefill[kKvBF16] = prefill<KvBF16>;
 #endif
   table.prefill[kKvU8] = prefill<KvU8>;
+  table.prefill[kKvU4] = prefill<KvU4>;
   table.page_scores = page_scores;
   table.decode_scratch_floats = decode_scratch;
   table.prefill_scratch_floats = prefill_scratch;

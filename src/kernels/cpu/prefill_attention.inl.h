@@ -115,6 +115,20 @@ inline void micro_kernel(const float* a, int64_t a_row, int64_t a_step, const fl
   }
 }
 
+struct ScaleAndMin {
+  F32 scale;
+  F32 min;
+};
+
+// Of one row of a page. The product of an f16 and a code is exact, so x = scale * code + min in one
+// step rounds as dequantise_kv does in two.
+template <class Kv>
+inline ScaleAndMin scale_and_min(const PageTile<Kv>& tile, int64_t row) {
+  if constexpr (!Kv::kScaled) return {zero(), zero()};
+  const uint16_t* pair = tile.scales(row);
+  return {set1(half_to_float(pair[0])), set1(half_to_float(pair[1]))};
+}
+
 // The first num_tokens of the page's keys (first_row 0) or values (kPageTokens) as floats; the rest
 // of the page is zero. True if all are finite.
 template <class Kv>
@@ -122,9 +136,11 @@ inline bool expand(const PageTile<Kv>& tile, int64_t first_row, int64_t num_toke
                    float* out) {
   F32 poison = zero();
   for (int64_t t = 0; t < num_tokens; ++t) {
-    const Row row = tile.row(first_row + t);
+    const uint8_t* row = tile.row(first_row + t);
+    const ScaleAndMin by = scale_and_min(tile, first_row + t);
     for (int c = 0; c < head_dim; c += kLanes, out += kLanes) {
-      const F32 x = Kv::load_at(row, c);
+      F32 x = Kv::load_at(row, c);
+      if constexpr (Kv::kScaled) x = fma(by.scale, x, by.min);
       store(out, x);
       poison = fma(x, zero(), poison);
     }

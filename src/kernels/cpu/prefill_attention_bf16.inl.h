@@ -163,7 +163,7 @@ inline void visit_page_bf16(const PrefillItem& item, const PrefillScratch& block
     const PrefillBlock block = blocks.block(item, row);
     if (visibility.none_visible(block.first_token, block.last_token)) continue;
     // Keys beyond the last token are whatever the page holds: no row sees them.
-    attend_page_bf16(item, scratch, reinterpret_cast<const uint32_t*>(tile.key(0).codes), block,
+    attend_page_bf16(item, scratch, reinterpret_cast<const uint32_t*>(tile.key(0)), block,
                      visibility, finite);
   }
 }

@@ -65,6 +65,22 @@ inline F32 load_u8(const uint8_t* p) {
   for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(p[i]);
   return x;
 }
+inline F32 load_u4(const uint8_t* p) {
+  F32 x;
+  for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(p[i / 2] >> (i % 2 * 4) & 15);
+  return x;
+}
+inline void load_f16_pair(const uint16_t* p, F32* first, F32* second) {
+  for (int i = 0; i < kLanes; ++i) {
+    (*first)[i] = half_to_float(p[2 * i]);
+    (*second)[i] = half_to_float(p[2 * i + 1]);
+  }
+}
+inline F32 load_i8(const uint8_t* p) {
+  F32 x;
+  for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(static_cast<int8_t>(p[i]));
+  return x;
+}
 
 inline F32 add(F32 a, F32 b) { return a + b; }
 inline F32 sub(F32 a, F32 b) { return a - b; }
@@ -96,6 +112,13 @@ inline void reduce_add_4(F32 a, F32 b, F32 c, F32 d, float* out) {
   out[2] = reduce_add(c);
   out[3] = reduce_add(d);
 }
+inline void reduce_add_4(I32 a, I32 b, I32 c, I32 d, float times, float* out) {
+  const I32 of_4[4] = {a, b, c, d};
+  for (int i = 0; i < 4; ++i) {
+    const int sum = of_4[i][0] + of_4[i][1] + of_4[i][2] + of_4[i][3];
+    out[i] = static_cast<float>(sum) * times;
+  }
+}
 inline void reduce_max_4(F32 a, F32 b, F32 c, F32 d, float* out) {
   out[0] = reduce_max(a);
   out[1] = reduce_max(b);
@@ -111,6 +134,45 @@ inline void store_i8(int8_t* p, F32 x) {
 
 inline F32 to_f32(I32 a) { return __builtin_convertvector(a, F32); }
 inline I32 set1_i32(int32_t x) { return I32{x, x, x, x}; }
+// |a| < 2^22, as in round_nearest; any integer for what is not.
+inline I32 to_i32(F32 a) { return (I32)(a + 0x1.8p23F) - 0x4B400000; }
+inline void store_i16(int16_t* p, I32 x) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(x[i]);
+}
+
+inline I32 load_words(const int16_t* p) {
+  I32 x;
+  __builtin_memcpy(&x, p, sizeof(x));
+  return x;
+}
+inline I32 add_products(I32 sum, I32 a, I32 b) {
+  return sum + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+}
+inline I32 load_bytes(const uint8_t* p, int step) {
+  return I32{p[0], p[step], p[2 * step], p[3 * step]};
+}
+inline void load_u8_words(const uint8_t* p, I32* first, I32* second) {
+  *first = load_bytes(p, 2) | load_bytes(p + 1, 2) << 16;
+  *second = load_bytes(p + 8, 2) | load_bytes(p + 9, 2) << 16;
+}
+inline void load_u4_words(const uint8_t* p, I32* even, I32* odd) {
+  const I32 bytes = load_bytes(p, 2) | load_bytes(p + 1, 2) << 16;
+  *even = bytes & 0x000F000F;
+  *odd = bytes >> 4 & 0x000F000F;
+}
+inline void pair_u8(const uint8_t* first, const uint8_t* second, I32 (&out)[4]) {
+  for (int v = 0; v < 4; ++v) {
+    out[v] = load_bytes(first + 4 * v, 1) | load_bytes(second + 4 * v, 1) << 16;
+  }
+}
+inline void pair_u4(const uint8_t* first, const uint8_t* second, I32 (&out)[4]) {
+  for (int v = 0; v < 4; v += 2) {
+    const I32 bytes = load_bytes(first + 2 * v, 1) | load_bytes(second + 2 * v, 1) << 16;
+    out[v] = bytes & 0x000F000F;
+    out[v + 1] = bytes >> 4 & 0x000F000F;
+  }
+}
+inline I32 add(I32 a, I32 b) { return a + b; }
 inline I32 times_128(I32 a) { return a * 128; }
 inline I32 pairs(I32 a, int16_t high) { return (a & 0xFFFF) | int32_t{high} * 0x10000; }
 inline I32 dot_pairs(I32 a, const int16_t* pair) {
@@ -144,6 +206,34 @@ struct Codes4 {
     return dot<kFirst, kCount>(kOnes, start);
   }
   const uint8_t* codes;
+};
+
+// Put together once: [word][lane][4].
+struct Codes6 {
+  explicit Codes6(const uint8_t* block) {
+    for (int i = 0; i < 8; ++i) {
+      for (int k = 0; k < 4 * kLanes; ++k) {
+        const int low = block[i % 4 * 64 + k] >> (i / 4 * 4) & 0xF;
+        const int high = block[(4 + i / 4) * 64 + k] >> (i % 4 * 2) & 3;
+        codes[i][k] = static_cast<uint8_t>(low | high << 4);
+      }
+    }
+  }
+  template <int kFirst, int kCount>
+  I32 dot(const int8_t* a, I32 start) const {
+    I32 sum = start;
+    for (int i = kFirst; i < kFirst + kCount; ++i) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        sum[lane] += dot_4_bytes(codes[i] + lane * 4, 0, 63, a + 4 * i);
+      }
+    }
+    return sum;
+  }
+  template <int kFirst, int kCount>
+  I32 sum(I32 start) const {
+    return dot<kFirst, kCount>(kOnes, start);
+  }
+  uint8_t codes[8][4 * kLanes];
 };
 
 struct Codes8 {

@@ -26,6 +26,13 @@ inline F32 exp2(F32 x) {
   return scale_exp2(p, n);
 }
 
+inline float bf16_to_float(uint16_t x) {
+  const uint32_t bits = uint32_t{x} << 16;
+  float number;
+  __builtin_memcpy(&number, &bits, sizeof(number));
+  return number;
+}
+
 // Into the second-level cache, where there is room for many requests at once; with fetches into the
 // first level, decode attention was a third slower.
 inline void prefetch(const uint8_t* p, int64_t bytes) {

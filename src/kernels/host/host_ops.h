@@ -1,5 +1,5 @@
-// Operations on integers and logits that every backend of the host shares: nothing here is worth
-// SIMD of its own, and one implementation keeps selections and tokens the same in all of them.
+// Operations that every backend of the host shares: nothing here is worth SIMD of its own, and one
+// implementation keeps caches, selections and tokens the same in all of them.
 //
 // Private to the backends (reference/, cpu/). Items or rows are spread over the pool; a result
 // depends on its own item or row only.
@@ -8,8 +8,11 @@
 #include "base/thread_pool.h"
 #include "kernels/sample.h"
 #include "kernels/select_pages.h"
+#include "kernels/write_kv.h"
 
 namespace lserve::host {
+
+void write_kv(const WriteKvParams& params, ThreadPool* pool);
 
 // O(P) an item, plus the sort of what is kept.
 void select_pages(const SelectPagesParams& params, ThreadPool* pool);

@@ -66,6 +66,8 @@ class Sampler {
  public:
   // REQUIRES: all logits finite; temperature > 0.
   Sampler(std::span<const float> logits, const SamplingParams& sampling) {
+    kept_.clear();
+    kept_.reserve(logits.size());
     keep_min_p(logits, sampling);
     if (sampling.top_k > 0) keep_top_k(static_cast<size_t>(sampling.top_k));
     for (Candidate& c : kept_) c.probability = std::exp(c.probability);
@@ -135,8 +137,11 @@ class Sampler {
     }
   }
 
-  std::vector<Candidate> kept_;
+  // Working memory, kept between draws: a token must not cost an allocation.
+  static thread_local std::vector<Candidate> kept_;
 };
+
+thread_local std::vector<Candidate> Sampler::kept_;
 
 int32_t sample_row(std::span<const float> logits, const SampleRow& row) {
   if (!all_finite(logits)) return kNonFinite;

@@ -1,8 +1,8 @@
 // Selection on integers: scores become sortable keys, so NaN and ties need no special case.
 // Contract: kernels/select_pages.h.
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <vector>
 
 #include "kernels/host/host_ops.h"
 
@@ -17,6 +17,29 @@ uint32_t sortable(float score) {
   return (bits >> 31) != 0 ? ~bits : bits | 0x80000000U;
 }
 
+// The k-th largest key, found byte by byte from the top: no list of keys is made.
+struct Threshold {
+  uint32_t key;
+  int32_t num_equal;  // how many pages of just that key belong to the k
+};
+
+Threshold find_threshold(std::span<const float> scores, int32_t k) {
+  uint32_t prefix = 0;
+  uint32_t known = 0;  // the bits of prefix that are decided
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    std::array<int32_t, 256> num_keys{};
+    for (const float score : scores) {
+      const uint32_t key = sortable(score);
+      if ((key & known) == prefix) ++num_keys[(key >> shift) & 255];
+    }
+    uint32_t byte = 255;
+    while (num_keys[byte] < k) k -= num_keys[byte--];
+    prefix |= byte << shift;
+    known |= uint32_t{255} << shift;
+  }
+  return {prefix, k};
+}
+
 void select_row(std::span<const float> scores, int32_t num_sink_pages,
                 std::span<int32_t> selected) {
   const auto num_pages = static_cast<int32_t>(scores.size());
@@ -24,26 +47,21 @@ void select_row(std::span<const float> scores, int32_t num_sink_pages,
   CHECK_GT(num_pages, budget);
   CHECK_GE(budget, num_sink_pages + 3);
 
-  // Score above, complement of the index below: the larger key wins, and no two are equal.
-  std::vector<uint64_t> keys;
   const int32_t last_two = num_pages - 2;
-  keys.reserve(static_cast<size_t>(last_two - num_sink_pages));
-  for (int32_t page = num_sink_pages; page < last_two; ++page) {
-    keys.push_back(uint64_t{sortable(scores[static_cast<size_t>(page)])} << 32 |
-                   ~static_cast<uint32_t>(page));
-  }
-  const auto chosen_end = keys.begin() + (budget - num_sink_pages - 2);
-  std::nth_element(keys.begin(), chosen_end, keys.end(), std::greater<>());
-
+  const auto others = scores.subspan(static_cast<size_t>(num_sink_pages),
+                                     static_cast<size_t>(last_two - num_sink_pages));
+  Threshold threshold = find_threshold(others, budget - num_sink_pages - 2);
   auto next = selected.begin();
   for (int32_t page = 0; page < num_sink_pages; ++page) *next++ = page;
-  const auto first_chosen = next;
-  for (auto key = keys.begin(); key != chosen_end; ++key) {
-    *next++ = static_cast<int32_t>(~static_cast<uint32_t>(*key));
+  // Ascending, so that ties go to the lower index.
+  for (int32_t page = num_sink_pages; page < last_two; ++page) {
+    const uint32_t key = sortable(scores[static_cast<size_t>(page)]);
+    const bool tied = key == threshold.key && threshold.num_equal-- > 0;
+    if (tied || key > threshold.key) *next++ = page;
   }
-  std::sort(first_chosen, next);
   *next++ = last_two;
   *next++ = last_two + 1;
+  CHECK(next == selected.end());
 }
 
 }  // namespace

@@ -12,12 +12,12 @@ namespace lserve::reference {
 
 namespace {
 
-// One (sequence, KV head): each split by itself, then merged in order.
+// One work item: each split by itself, then merged in order.
 void attend_item(const DecodeAttentionParams& params, const DecodeWork& work) {
   const PagedKvView& kv = params.pools[static_cast<size_t>(work.pool)];
-  const auto group = static_cast<size_t>(params.gqa_group_size);
-  const int64_t first_head =
-      int64_t{work.seq_idx} * params.q.dim(1) + int64_t{work.kv_head} * params.gqa_group_size;
+  const auto group = static_cast<size_t>(work.num_q_heads);
+  CHECK(0 <= work.first_q_head && work.first_q_head + work.num_q_heads <= params.q.dim(1));
+  const int64_t first_head = int64_t{work.seq_idx} * params.q.dim(1) + work.first_q_head;
   const float* q = params.q.as<float>() + first_head * kv.head_dim;
   float* out = params.out.as<float>() + first_head * kv.head_dim;
   const auto spans = params.spans.subspan(static_cast<size_t>(work.first_span),

@@ -1,6 +1,7 @@
 // The operations of backend.h in plain float loops: the oracle of the tests, and the best
 // explanation of each. One file an operation; the contract is in the header of its name one folder
-// up. Only embed and linear look into a Weight: here it holds rows of floats, dequantised at load.
+// up; those that are not here are in host/. Only embed and linear look into a Weight: here it holds
+// rows of floats, dequantised at load.
 #pragma once
 
 #include "base/thread_pool.h"
@@ -12,7 +13,6 @@
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/silu_mul.h"
-#include "kernels/write_kv.h"
 
 namespace lserve::reference {
 
@@ -22,7 +22,6 @@ void linear(const LinearParams& params, ThreadPool* pool);
 void silu_mul(const SiluMulParams& params);
 void rope(const RopeParams& params);
 
-void write_kv(const WriteKvParams& params);
 void prefill_attention(const PrefillAttentionParams& params, ThreadPool* pool);
 void page_scores(const PageScoreParams& params, ThreadPool* pool);
 void decode_attention(const DecodeAttentionParams& params, ThreadPool* pool);

@@ -1,5 +1,6 @@
-// The selector's bound, page by page. Contract: kernels/page_scores.h.
+// The selector's scores, page by page. Contract: kernels/page_scores.h.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "kernels/reference/ops.h"
@@ -19,34 +20,50 @@ float upper_bound(const float* q, const bf16* kmin, const bf16* kmax, int64_t he
   return bound;
 }
 
+float mean_and_spread(const float* q, const bf16* mean, bf16 spread, int64_t head_dim) {
+  float at_mean = 0;
+  float squares = 0;
+  for (int64_t c = 0; c < head_dim; ++c) {
+    at_mean += q[c] * to_float(mean[c]);
+    squares += q[c] * q[c];
+  }
+  return at_mean + kSpreadWeight * std::sqrt(squares) * to_float(spread);
+}
+
+// U of one query head and one logical page.
+float logical_page_score(const PagedKvView& kv, const float* q, int64_t page_id, int64_t head,
+                         int64_t logical_page) {
+  if (kv.page_score == PageScore::kMinMax) {
+    const bf16* kmin = kv.key_min(page_id, head, logical_page);
+    return upper_bound(q, kmin, kmin + kv.head_dim, kv.head_dim);
+  }
+  return mean_and_spread(q, kv.key_mean(page_id, head, logical_page),
+                         *kv.key_spread(page_id, head, logical_page), kv.head_dim);
+}
+
 void score_item(const PageScoreParams& params, const PageScoreWork& work, float* scores) {
   const PagedKvView& kv = params.kv;
-  const int64_t head_dim = kv.head_dim;
-  const int32_t group = params.gqa_group_size;
-  const int64_t first_head =
-      int64_t{work.seq_idx} * params.q.dim(1) + int64_t{work.kv_head} * group;
-  const float* q = params.q.as<float>() + first_head * head_dim;
+  CHECK(0 <= work.first_q_head && work.first_q_head + work.num_q_heads <= params.q.dim(1));
+  const int64_t first_head = int64_t{work.seq_idx} * params.q.dim(1) + work.first_q_head;
+  const float* q = params.q.as<float>() + first_head * kv.head_dim;
   const int32_t num_pages = (work.kv_len + kPageSize - 1) / kPageSize;
   CHECK_LE(int64_t{num_pages}, params.scores.dim(1));
   for (int32_t page_idx = 0; page_idx < num_pages; ++page_idx) {
-    const bf16* stats =
-        kv.stats(params.page_ids[static_cast<size_t>(work.page_table + page_idx)], work.head);
+    const int32_t page_id = params.page_ids[static_cast<size_t>(work.page_table + page_idx)];
     const int32_t tokens = std::min(kPageSize, work.kv_len - page_idx * kPageSize);
     const int32_t logical_pages = (tokens + kv.logical_page_size - 1) / kv.logical_page_size;
     float group_max = kLowest;
     float group_sum = 0;
-    for (int32_t g = 0; g < group; ++g) {
+    for (int32_t h = 0; h < work.num_q_heads; ++h) {
       float head_max = kLowest;
       for (int32_t j = 0; j < logical_pages; ++j) {
-        const bf16* kmin = stats + j * 2 * head_dim;
         head_max =
-            std::max(head_max, upper_bound(q + g * head_dim, kmin, kmin + head_dim, head_dim));
+            std::max(head_max, logical_page_score(kv, q + h * kv.head_dim, page_id, work.head, j));
       }
       group_max = std::max(group_max, head_max);
       group_sum += head_max;
     }
-    const float mean = group_sum / static_cast<float>(group);
-    scores[page_idx] = params.group == SelectorGroup::kMax ? group_max : mean;
+    scores[page_idx] = params.mean ? group_sum / static_cast<float>(work.num_q_heads) : group_max;
   }
 }
 
@@ -54,7 +71,6 @@ void score_item(const PageScoreParams& params, const PageScoreWork& work, float*
 
 void page_scores(const PageScoreParams& params, ThreadPool* pool) {
   CHECK(params.kv.key_stats != nullptr);
-  CHECK(params.score == PageScore::kMinMax);
   CHECK_GE(params.scores.dim(0), static_cast<int64_t>(params.work.size()));
   pool->parallel_for(static_cast<int64_t>(params.work.size()), 1,
                      [&](int64_t begin, int64_t end, int) {

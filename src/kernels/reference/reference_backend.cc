@@ -19,6 +19,8 @@ class ReferenceBackend final : public Backend {
     return cat("reference, ", threads, threads == 1 ? " thread" : " threads", ", float32");
   }
 
+  std::string arithmetic() const override { return "reference"; }
+
   Result<Buffer> allocate(size_t bytes) override {
     Buffer buffer = allocate_host(bytes);
     if (buffer.data() == nullptr) {
@@ -55,7 +57,7 @@ class ReferenceBackend final : public Backend {
   void silu_mul(const SiluMulParams& params) override { reference::silu_mul(params); }
   void rope(const RopeParams& params) override { reference::rope(params); }
 
-  void write_kv(const WriteKvParams& params) override { reference::write_kv(params); }
+  void write_kv(const WriteKvParams& params) override { host::write_kv(params, &pool_); }
   void prefill_attention(const PrefillAttentionParams& params) override {
     reference::prefill_attention(params, &pool_);
   }
