@@ -4,8 +4,10 @@
 #include <fstream>
 #include <string>
 
+#include "engine/kv_file.h"
 #include "support/gguf_writer.h"
 #include "support/safetensors_writer.h"
+#include "support/sentencepiece_writer.h"
 
 namespace {
 
@@ -33,6 +35,40 @@ lserve::GgufWriter value_types() {
   return w;
 }
 
+// Two pages: one of the sink, one of the window.
+bool write_kv_file(const std::filesystem::path& path, int64_t streaming_bytes) {
+  std::filesystem::create_directories(path.parent_path());
+  lserve::KvFileHead head;
+  head.fields = {{"model", "tiny"}, {"head pattern", "no streaming heads"}};
+  head.arithmetic = "cpu";
+  head.num_pages = 2;
+  head.sink_pages = head.window_page = streaming_bytes > 0 ? 1 : 0;
+  head.record_bytes = {16, streaming_bytes};
+  const std::vector<int32_t> tokens(static_cast<size_t>(head.num_tokens()), 7);
+  auto file = lserve::KvFileWriter::create(path.string(), head, tokens);
+  if (!file.ok()) return false;
+  for (int64_t page_idx = 0; page_idx < head.num_pages; ++page_idx) {
+    for (size_t which = 0; which < lserve::kNumKvRecords; ++which) {
+      if (!head.has_record(which, page_idx)) continue;
+      const std::vector<std::byte> record(static_cast<size_t>(head.record_bytes[which]));
+      if (!file->write_record(record).ok()) return false;
+    }
+  }
+  return file->commit().ok();
+}
+
+// All types of pieces, the bytes among them.
+lserve::SentencePieceWriter piece_types() {
+  lserve::SentencePieceWriter w = lserve::tiny_sentencepiece();
+  w.pieces.push_back({"<tool>", 0, 4});
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  for (size_t b = 0; b < 256; ++b) {
+    w.pieces.push_back({std::string("<0x") + kHex[b / 16] + kHex[b % 16] + ">", 0, 6});
+  }
+  w.trainer.varint(35, 1);
+  return w;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -49,8 +85,12 @@ int main(int argc, char** argv) {
                   write(root / "gguf/qwen2", lserve::tiny_gguf_model("qwen2").build()) &&
                   write(root / "gguf/value_types", value_types().build()) &&
                   write(root / "gguf/empty", lserve::GgufWriter().build()) &&
+                  write_kv_file(root / "kv_file/both_classes", 8) &&
+                  write_kv_file(root / "kv_file/one_class", 0) &&
                   write(root / "safetensors/three", two.build()) &&
                   write(root / "safetensors/empty", lserve::raw_safetensors("{}", 0)) &&
+                  write(root / "tokenizer_model/tiny", lserve::tiny_sentencepiece().build()) &&
+                  write(root / "tokenizer_model/piece_types", piece_types().build()) &&
                   write(root / "config/llama", lserve::tiny_hf_config()) &&
                   write(root / "config/mistral", lserve::tiny_hf_config("MistralForCausalLM")) &&
                   write(root / "config/qwen2", lserve::tiny_hf_config("Qwen2ForCausalLM"));

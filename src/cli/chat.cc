@@ -50,7 +50,7 @@ class Chat {
   }
 
   Result<std::vector<int32_t>> prompt() const {
-    if (templated_) return builder_.chat(messages_);
+    if (templated_) return builder_.chat(messages_, engine_.context());
     return builder_.raw(text_);
   }
 
@@ -62,7 +62,9 @@ class Chat {
     Request request = request_options(options_);
     ASSIGN_OR_RETURN(request.prompt, prompt());
     const InterruptScope interrupt;
-    const GenerateHooks hooks{.on_prefill = {}, .on_text = print, .interrupted = interrupt.flag()};
+    GenerateHooks hooks;
+    hooks.on_text = print;
+    hooks.interrupted = interrupt.flag();
     const Result<Answer> answer =
         generate(engine_, builder_.tokenizer(), request, sequence_, hooks);
     print("\n");

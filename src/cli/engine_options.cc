@@ -3,6 +3,8 @@
 #include <chrono>
 #include <utility>
 
+#include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "cli/options_rope.h"
@@ -14,9 +16,17 @@ namespace lserve {
 namespace {
 
 KvFormat kv_format(const std::string& word) {
-  if (word == "int8") return KvFormat::kInt8;
-  if (word == "fp32") return KvFormat::kF32;
-  return KvFormat::kBF16;
+  for (const KvFormat format : kKvFormats) {
+    if (word == kv_format_name(format)) return format;
+  }
+  return KvFormat::kBF16;  // auto
+}
+
+SelectorGroup selector_group(const std::string& word) {
+  for (const SelectorGroup group : {SelectorGroup::kMean, SelectorGroup::kPerQueryHead}) {
+    if (word == selector_group_name(group)) return group;
+  }
+  return SelectorGroup::kMax;
 }
 
 BackendOptions backend_options(const CommandLine& options) {
@@ -36,7 +46,10 @@ AttentionConfig attention_config(const CommandLine& options) {
   attention.reuse_interval = count("reuse-interval");
   const std::string logical = options.get_text("logical-page-size");
   attention.logical_page_size = logical == "16" ? 16 : logical == "32" ? 32 : kPageSize;
-  if (options.get_text("selector-group") == "mean") attention.selector_group = SelectorGroup::kMean;
+  attention.selector_group = selector_group(options.get_text("selector-group"));
+  if (options.get_text("page-score") == page_score_name(PageScore::kMeanStd)) {
+    attention.page_score = PageScore::kMeanStd;
+  }
   return attention;
 }
 
@@ -62,6 +75,8 @@ Result<std::string> model_path(const CommandLine& options) {
 Result<EngineConfig> engine_config(const CommandLine& options) {
   EngineConfig config;
   ASSIGN_OR_RETURN(config.model_path, model_path(options));
+  config.lora_path = options.get_text("lora");
+  config.lora_scale = options.get_number("lora-scale");
   config.mode = parse_attention(options.get_text("attention"));
   config.head_pattern_path = options.get_text("streaming-heads");
   config.streaming_fraction = options.get_number("streaming-fraction");
@@ -85,9 +100,26 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
   return config;
 }
 
-Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& checkpoint) {
+Result<ChatSettings> read_chat_settings(const CommandLine& options) {
+  constexpr uint64_t kMaxTemplateBytes = 1 << 20;
+  ChatSettings settings;
+  if (const std::string path = options.get_text("chat-template"); !path.empty()) {
+    ASSIGN_OR_RETURN(settings.source, read_file(path, kMaxTemplateBytes, ErrorKind::kUsage));
+  }
+  if (const std::string text = options.get_text("chat-template-kwargs"); !text.empty()) {
+    constexpr std::string_view kWhat = "--chat-template-kwargs";
+    Result<Json> variables = Json::parse(text, kWhat);
+    if (!variables.ok()) return usage_error(variables.status().message());
+    RETURN_IF_ERROR(check_template_variables(*variables, kWhat));
+    settings.variables = std::move(variables).value();
+  }
+  return settings;
+}
+
+Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& checkpoint,
+                                                           ChatSettings settings) {
   ASSIGN_OR_RETURN(TokenizerData data, checkpoint.read_tokenizer());
-  return PromptBuilder::create(std::move(data));
+  return PromptBuilder::create(std::move(data), std::move(settings));
 }
 
 Result<std::unique_ptr<Engine>> load_engine(EnginePlan plan, std::unique_ptr<Backend> backend) {

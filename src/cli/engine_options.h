@@ -21,8 +21,11 @@ std::optional<AttentionMode> parse_attention(const std::string& word);
 // The model named on the command line. kUsage if there is none.
 Result<std::string> model_path(const CommandLine& options);
 
+// What --chat-template and --chat-template-kwargs say. Errors: kUsage.
+Result<ChatSettings> read_chat_settings(const CommandLine& options);
 // The checkpoint's tokenizer and template.
-Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& checkpoint);
+Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& checkpoint,
+                                                           ChatSettings settings = {});
 
 // Prints the plan, loads with a progress line, prints "ready".
 Result<std::unique_ptr<Engine>> load_engine(EnginePlan plan, std::unique_ptr<Backend> backend);

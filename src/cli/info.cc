@@ -18,6 +18,8 @@ const char* rope_name(RopeType type) {
       return "linear";
     case RopeType::kLlama3:
       return "llama3";
+    case RopeType::kYarn:
+      return "yarn";
   }
   return "?";
 }
@@ -25,8 +27,7 @@ const char* rope_name(RopeType type) {
 // How many tensors and bytes the file holds in each format.
 Json formats_json(const Checkpoint& checkpoint) {
   Json formats = Json::object();
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBF16,
-                                    WeightFormat::kQ8_0, WeightFormat::kQ4_1}) {
+  for (const WeightFormat format : kAllWeightFormats) {
     int64_t count = 0;
     int64_t bytes = 0;
     for (const TensorInfo& tensor : checkpoint.tensors()) {
@@ -49,6 +50,12 @@ Json rope_json(const RopeConfig& rope) {
         .set("high_freq_factor", rope.high_freq_factor)
         .set("original_max_position", rope.original_max_position);
   }
+  if (rope.type == RopeType::kYarn) {
+    json.set("original_max_position", rope.original_max_position)
+        .set("beta_fast", rope.beta_fast)
+        .set("beta_slow", rope.beta_slow)
+        .set("attention_factor", rope.attention_factor);
+  }
   return json;
 }
 
@@ -62,9 +69,7 @@ Json supported_json(const EnginePlan& plan) {
     }
   }
   Json formats = Json::array();
-  for (const KvFormat format : {KvFormat::kBF16, KvFormat::kInt8, KvFormat::kF32}) {
-    formats.push_back(kv_format_name(format));
-  }
+  for (const KvFormat format : kKvFormats) formats.push_back(kv_format_name(format));
   return Json::object().set("attention", std::move(modes)).set("kv_dtype", std::move(formats));
 }
 
@@ -107,7 +112,9 @@ Json attention_json(const EnginePlan& plan) {
       .set("kv_heads", plan.inputs.config.num_layers * plan.inputs.config.num_kv_heads)
       .set("sink_tokens", a.sink_tokens)
       .set("local_tokens", a.local_tokens)
-      .set("token_budget", a.token_budget);
+      .set("token_budget", a.token_budget)
+      .set("page_score", page_score_name(a.page_score))
+      .set("selector_group", selector_group_name(a.selector_group));
 }
 
 Json files_json(const EnginePlan& plan) {
@@ -155,6 +162,7 @@ Status info_verb(CommandLine& options) {
             .set("tokenizer", tokenizer_json(*builder))
             .set("supported", supported_json(plan))
             .set("attention", attention_json(plan))
+            .set("adapter", adapter_json(plan))
             .set("memory", memory_json(plan))
             .dump(2) +
         "\n");

@@ -22,6 +22,8 @@ void handle_interrupts() {
   action.sa_handler = on_interrupt;
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
+  // A limit on the size of files is an error of the write, as a full disk is.
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 InterruptScope::InterruptScope() {

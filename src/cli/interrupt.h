@@ -6,7 +6,7 @@
 
 namespace lserve {
 
-// Installs the handler. Call once, before any thread starts.
+// Installs the handlers. Call once, before any thread starts.
 void handle_interrupts();
 
 // While one of these lives, the first Ctrl-C only sets flag().

@@ -102,6 +102,10 @@ bool looks_like_option(std::string_view word) {
   return word.size() > 1 && word[0] == '-' && !looks_negative(word);
 }
 
+bool looks_like_model(const std::string& word) {
+  return word.ends_with(".gguf") || file_exists(word) || directory_exists(word);
+}
+
 }  // namespace
 
 Result<CommandLine> CommandLine::parse(std::span<const std::string> args,
@@ -130,9 +134,11 @@ Result<CommandLine> CommandLine::parse(std::span<const std::string> args,
   }
   line.verb_ = *verb;
   if (only_asks) return line;
-  RETURN_IF_ERROR(line.take_words(args.subspan(words_used)));
+  ASSIGN_OR_RETURN(const auto positionals, line.take_words(args.subspan(words_used)));
   RETURN_IF_ERROR(line.take_environment(environment));
   RETURN_IF_ERROR(line.take_config_file());
+  // Last: what they mean depends on whether somebody else names the model.
+  RETURN_IF_ERROR(line.take_positionals(positionals));
   if (line.get_text("model").empty() && !line.get_flag("dump-config")) {
     return usage_error(cat(verb_spec(line.verb_).words,
                            ": MODEL is missing: a Hugging Face directory or a .gguf file"));
@@ -140,7 +146,7 @@ Result<CommandLine> CommandLine::parse(std::span<const std::string> args,
   return line;
 }
 
-Status CommandLine::take_words(std::span<const std::string> args) {
+Result<std::vector<std::string>> CommandLine::take_words(std::span<const std::string> args) {
   std::vector<std::string> positionals;
   size_t next = 0;
   while (next < args.size()) {
@@ -155,7 +161,7 @@ Status CommandLine::take_words(std::span<const std::string> args) {
       positionals.push_back(args[next++]);
     }
   }
-  return take_positionals(positionals);
+  return positionals;
 }
 
 // Takes the option at args[next], and the word after it if that is its value.
@@ -188,11 +194,18 @@ Status CommandLine::take_option(std::span<const std::string> args, size_t& next)
 
 Status CommandLine::take_positionals(std::span<const std::string> words) {
   const VerbSpec& verb = verb_spec(verb_);
+  const auto is_taken = [&](std::string_view name) {
+    return find_option(verb_, name) == nullptr || source(name) == OptionSource::kCommandLine;
+  };
   size_t next = 0;
   for (const std::string_view name : {"model", "prompt"}) {
-    const OptionSpec* found = find_option(verb_, name);
-    if (found == nullptr || next >= words.size() || values_.contains(name)) continue;
-    RETURN_IF_ERROR(store(*found, words[next++], OptionSource::kCommandLine, "argument"));
+    if (is_taken(name) || next >= words.size()) continue;
+    // With LSERVE_MODEL (or a file) naming the model, a word alone is the prompt; a model that is
+    // there still wins over it.
+    const bool is_prompt = name == "model" && is_set("model") && words.size() == 1 &&
+                           !is_taken("prompt") && !looks_like_model(words[0]);
+    if (is_prompt) continue;
+    RETURN_IF_ERROR(store(spec(name), words[next++], OptionSource::kCommandLine, "argument"));
   }
   if (next == words.size()) return {};
   return usage_error(cat("unexpected argument ", quoted(words[next]), "; usage: lserve ",

@@ -60,7 +60,8 @@ class CommandLine {
     OptionSource source = OptionSource::kBuiltIn;
     std::string where;  // "LSERVE_SEED", "my.toml:3", ...
   };
-  Status take_words(std::span<const std::string> args);
+  // Takes the options, and gives back the other words.
+  Result<std::vector<std::string>> take_words(std::span<const std::string> args);
   Status take_option(std::span<const std::string> args, size_t& next);
   Status take_positionals(std::span<const std::string> words);
   Status take_config_file();

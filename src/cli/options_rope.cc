@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "checkpoint/yarn.h"
 
 namespace lserve {
 
@@ -27,6 +28,13 @@ Result<std::vector<double>> parse_numbers(std::string_view text) {
   return out;
 }
 
+Result<int64_t> number_of_tokens(double original) {
+  if (original <= kMaxPosition && original == std::floor(original)) {
+    return static_cast<int64_t>(original);
+  }
+  return usage_error(cat(kOption, ": ORIGINAL (", original, ") must be a number of tokens"));
+}
+
 Result<RopeConfig> llama3(const std::vector<double>& numbers) {
   RopeConfig rope;
   rope.type = RopeType::kLlama3;
@@ -38,11 +46,23 @@ Result<RopeConfig> llama3(const std::vector<double>& numbers) {
                            rope.low_freq_factor, ")"));
   }
   if (numbers.size() > 3) {
-    if (numbers[3] > kMaxPosition || numbers[3] != std::floor(numbers[3])) {
-      return usage_error(cat(kOption, ": ORIGINAL (", numbers[3], ") must be a number of tokens"));
-    }
-    rope.original_max_position = static_cast<int64_t>(numbers[3]);
+    ASSIGN_OR_RETURN(rope.original_max_position, number_of_tokens(numbers[3]));
   }
+  return rope;
+}
+
+Result<RopeConfig> yarn(const std::vector<double>& numbers) {
+  RopeConfig rope;
+  rope.type = RopeType::kYarn;
+  rope.factor = numbers[0];
+  ASSIGN_OR_RETURN(rope.original_max_position, number_of_tokens(numbers[1]));
+  if (numbers.size() > 2) rope.beta_fast = numbers[2];
+  if (numbers.size() > 3) rope.beta_slow = numbers[3];
+  if (rope.beta_fast < rope.beta_slow) {
+    return usage_error(cat(kOption, ": FAST (", rope.beta_fast, ") must not be below SLOW (",
+                           rope.beta_slow, ")"));
+  }
+  rope.attention_factor = numbers.size() > 4 ? numbers[4] : yarn_magnitude(rope.factor);
   return rope;
 }
 
@@ -52,9 +72,10 @@ Result<RopeConfig> parse_rope_scaling(std::string_view text) {
   if (text == "none") return RopeConfig{};
   const size_t colon = text.find(':');
   const std::string_view kind = text.substr(0, colon);
-  if (colon != std::string_view::npos && (kind == "linear" || kind == "llama3")) {
+  if (colon != std::string_view::npos && (kind == "linear" || kind == "llama3" || kind == "yarn")) {
     ASSIGN_OR_RETURN(const std::vector<double> numbers, parse_numbers(text.substr(colon + 1)));
     if (kind == "llama3" && numbers.size() <= 4) return llama3(numbers);
+    if (kind == "yarn" && numbers.size() >= 2 && numbers.size() <= 5) return yarn(numbers);
     if (kind == "linear" && numbers.size() == 1) {
       RopeConfig rope;
       rope.type = RopeType::kLinear;
@@ -63,7 +84,8 @@ Result<RopeConfig> parse_rope_scaling(std::string_view text) {
     }
   }
   return usage_error(cat(kOption, ": ", quoted(text),
-                         " is none of none, linear:FACTOR, llama3:FACTOR:LOW:HIGH:ORIGINAL"));
+                         " is none of none, linear:FACTOR, llama3:FACTOR:LOW:HIGH:ORIGINAL, "
+                         "yarn:FACTOR:ORIGINAL:FAST:SLOW:ATTENTION"));
 }
 
 }  // namespace lserve

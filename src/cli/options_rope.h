@@ -8,8 +8,9 @@
 
 namespace lserve {
 
-// "none", "linear:FACTOR" or "llama3:FACTOR:LOW:HIGH:ORIGINAL" (trailing parts of llama3 may be
-// left out); theta is left at its default. kUsage if the text is none of these.
+// "none", "linear:FACTOR", "llama3:FACTOR:LOW:HIGH:ORIGINAL" or
+// "yarn:FACTOR:ORIGINAL:FAST:SLOW:ATTENTION"; trailing parts may be left out, but for yarn's
+// ORIGINAL. Theta is left at its default. kUsage if the text is none of these.
 Result<RopeConfig> parse_rope_scaling(std::string_view text);
 
 }  // namespace lserve

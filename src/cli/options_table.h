@@ -19,7 +19,7 @@ struct VerbSpec {
   Verb verb;
   std::string_view words;        // "eval perplexity"
   std::string_view positionals;  // "MODEL [PROMPT]"
-  int max_positionals;           // they fill the options "model", then "prompt"
+  int max_positionals;           // they fill the options "model", then "prompt" (options.cc)
   std::string_view summary;
 };
 

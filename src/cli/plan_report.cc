@@ -1,5 +1,9 @@
 #include "cli/plan_report.h"
 
+#include <algorithm>
+#include <set>
+#include <string_view>
+
 #include "base/strings.h"
 
 namespace lserve {
@@ -35,9 +39,44 @@ std::string sparse_line(const EnginePlan& plan) {
                 " KV heads stream (sink ", a.sink_tokens, " + local ", a.local_tokens, ")");
   }
   if (has_page_selection(a.mode)) {
-    line += cat(has_streaming_heads(a.mode) ? "; the others" : ": all heads", " read ",
-                with_separators(a.token_budget), " tokens per step (logical page ",
-                a.logical_page_size, ", reuse ", a.reuse_interval, ")");
+    line +=
+        cat(has_streaming_heads(a.mode) ? "; the others" : ": all heads", " read ",
+            with_separators(a.token_budget), " tokens per step (logical page ", a.logical_page_size,
+            ", reuse ", a.reuse_interval, ", score ", page_score_name(a.page_score), ", group ",
+            selector_group_name(a.selector_group), ")");
+  }
+  return line;
+}
+
+// What an adapter changes, summed up over its pairs.
+struct AdapterSummary {
+  explicit AdapterSummary(const LoraAdapter& adapter) {
+    constexpr size_t kLayerAt = std::string_view("model.layers.").size();
+    for (const LoraPair& pair : adapter.pairs()) {
+      const size_t layer_end = pair.module.find('.', kLayerAt);
+      layers.insert(pair.module.substr(0, layer_end));
+      modules.insert(pair.module.substr(pair.module.rfind('.') + 1));
+      lowest_rank = std::min(lowest_rank, pair.rank());
+      highest_rank = std::max(highest_rank, pair.rank());
+    }
+  }
+  std::set<std::string> layers;
+  std::set<std::string> modules;  // "q_proj", ...
+  int64_t lowest_rank = INT64_MAX;
+  int64_t highest_rank = 0;
+};
+
+std::string adapter_line(const EnginePlan& plan) {
+  const AdapterSummary summary(*plan.adapter);
+  const auto num_layers = static_cast<int64_t>(summary.layers.size());
+  std::string line =
+      cat("adapter ", plan.adapter->directory(), ", LoRA of rank ", summary.lowest_rank,
+          summary.lowest_rank == summary.highest_rank ? "" : cat(" to ", summary.highest_rank),
+          " on ", summary.modules.size(), " projections of ", num_layers,
+          num_layers == 1 ? " layer" : " layers");
+  if (plan.lora_scale != 1.0) line += cat(", times ", plan.lora_scale);
+  if (plan.adapter->config()) {
+    line += cat("; its own rope (theta ", plan.adapter->config()->rope.theta, ") and context");
   }
   return line;
 }
@@ -45,8 +84,28 @@ std::string sparse_line(const EnginePlan& plan) {
 }  // namespace
 
 std::vector<std::string> plan_lines(const EnginePlan& plan, const Backend& backend) {
-  return {cat("device  ", backend.describe()), model_line(plan), memory_line(plan),
-          sparse_line(plan)};
+  std::vector<std::string> lines = {cat("device  ", backend.describe()), model_line(plan)};
+  if (plan.adapter != nullptr) lines.push_back(adapter_line(plan));
+  lines.push_back(memory_line(plan));
+  lines.push_back(sparse_line(plan));
+  return lines;
+}
+
+Json adapter_json(const EnginePlan& plan) {
+  if (plan.adapter == nullptr) return {};
+  const AdapterSummary summary(*plan.adapter);
+  Json modules = Json::array();
+  for (const std::string& module : summary.modules) modules.push_back(module);
+  return Json::object()
+      .set("path", plan.adapter->directory())
+      .set("bytes", static_cast<int64_t>(plan.adapter->file_bytes()))
+      .set("pairs", static_cast<int64_t>(plan.adapter->pairs().size()))
+      .set("layers", static_cast<int64_t>(summary.layers.size()))
+      .set("modules", std::move(modules))
+      .set("lowest_rank", summary.lowest_rank)
+      .set("highest_rank", summary.highest_rank)
+      .set("scale", plan.lora_scale)
+      .set("own_rope_and_context", plan.adapter->config().has_value());
 }
 
 Json memory_json(const EnginePlan& plan) {

@@ -9,8 +9,11 @@
 
 namespace lserve {
 
-// The start-up lines: device, model, memory, sparsity.
+// The start-up lines: device, model, adapter if there is one, memory, sparsity.
 std::vector<std::string> plan_lines(const EnginePlan& plan, const Backend& backend);
+
+// "adapter" of the JSON outputs: what it is for and its ranks; null without one.
+Json adapter_json(const EnginePlan& plan);
 
 // "memory" of the JSON outputs: bytes by kind, the context, what is available.
 Json memory_json(const EnginePlan& plan);

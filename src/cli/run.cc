@@ -6,9 +6,11 @@
 #include "cli/engine_options.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
+#include "cli/kv_files.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+#include "engine/kv_snapshot.h"
 
 namespace lserve {
 
@@ -30,7 +32,7 @@ Status take_model_defaults(const GenerationDefaults& defaults, CommandLine* opti
 }
 
 Result<std::vector<int32_t>> prompt_tokens(const CommandLine& options, const PromptBuilder& builder,
-                                           const std::string& text) {
+                                           const std::string& text, int64_t context) {
   if (options.get_flag("raw") || !builder.has_chat_template()) {
     if (options.is_set("system")) {
       return usage_error(options.get_flag("raw")
@@ -42,14 +44,14 @@ Result<std::vector<int32_t>> prompt_tokens(const CommandLine& options, const Pro
   std::vector<ChatMessage> messages;
   if (options.is_set("system")) messages.push_back({"system", options.get_text("system")});
   messages.push_back({"user", text});
-  return builder.chat(messages);
+  return builder.chat(messages, context);
 }
 
 Status answer_once(const CommandLine& options, Engine& engine, const Tokenizer& tokenizer,
-                   const Request& request) {
+                   const Request& request, KvFiles& kv_files) {
   const bool json = options.get_flag("json");
   const bool stream = !json && !options.get_flag("no-stream");
-  Sequence sequence = engine.new_sequence();
+  ASSIGN_OR_RETURN(Sequence sequence, kv_files.restore(engine, request.prompt));
   const InterruptScope interrupt;
   Progress progress("prompt ", Progress::Unit::kTokens);
   GenerateHooks hooks;
@@ -58,10 +60,13 @@ Status answer_once(const CommandLine& options, Engine& engine, const Tokenizer& 
     progress.update(done, total);
     if (done == total) progress.finish();
   };
+  hooks.on_prompt = [&] { kv_files.save(engine, sequence); };
   if (stream) hooks.on_text = print;
   ASSIGN_OR_RETURN(const Answer answer, generate(engine, tokenizer, request, sequence, hooks));
   if (json) {
-    print(answer_json(answer, engine).dump() + "\n");
+    Json out = answer_json(answer, engine);
+    if (KvFiles::are_named(options)) out.set("kv_file", kv_files.json());
+    print(out.dump() + "\n");
   } else {
     print(stream ? "\n" : answer.text + "\n");
   }
@@ -70,7 +75,7 @@ Status answer_once(const CommandLine& options, Engine& engine, const Tokenizer& 
   if (answer.finish_reason == FinishReason::kInterrupted) {
     return Status::error(ErrorKind::kInterrupted, "interrupted");
   }
-  return {};
+  return kv_files.status();
 }
 
 }  // namespace
@@ -85,32 +90,35 @@ Request request_options(const CommandLine& options) {
                       .top_p = static_cast<float>(options.get_number("top-p")),
                       .min_p = static_cast<float>(options.get_number("min-p")),
                       .seed = static_cast<uint64_t>(options.get_int("seed"))};
-  for (std::string& stop : options.get_texts("stop")) {
-    if (!stop.empty()) request.stops.push_back(std::move(stop));
-  }
+  request.stops = options.get_texts("stop");
   request.ignore_eos = options.get_flag("ignore-eos");
   return request;
 }
 
 Status run_verb(CommandLine& options) {
-  ASSIGN_OR_RETURN(const EngineConfig config, engine_config(options));
+  ASSIGN_OR_RETURN(EngineConfig config, engine_config(options));
+  if (options.is_set("kv-save")) config.resume_tokens = kResumeTokens;
+  ASSIGN_OR_RETURN(ChatSettings chat_settings, read_chat_settings(options));
   ASSIGN_OR_RETURN(auto backend, make_backend(config.backend));
   ASSIGN_OR_RETURN(EnginePlan plan, make_engine_plan(config, *backend, MemoryCheck::kEnforce));
   RETURN_IF_ERROR(take_model_defaults(plan.checkpoint->config().generation, &options));
-  ASSIGN_OR_RETURN(const auto builder, load_prompt_builder(*plan.checkpoint));
+  ASSIGN_OR_RETURN(const auto builder,
+                   load_prompt_builder(*plan.checkpoint, std::move(chat_settings)));
   if (!has_input(options)) {
+    if (KvFiles::are_named(options)) return usage_error("--kv-load and --kv-save need a prompt");
     ASSIGN_OR_RETURN(const auto engine, load_engine(std::move(plan), std::move(backend)));
     return chat(options, *engine, *builder);
   }
   ASSIGN_OR_RETURN(const std::string text, read_input(options));
   if (text.empty()) return usage_error("the prompt is empty");
   Request request = request_options(options);
-  ASSIGN_OR_RETURN(request.prompt, prompt_tokens(options, *builder, text));
+  ASSIGN_OR_RETURN(request.prompt, prompt_tokens(options, *builder, text, plan.memory.context));
   // Before the weights are read.
   RETURN_IF_ERROR(
       check_prompt_length(static_cast<int64_t>(request.prompt.size()), plan.memory.context));
+  ASSIGN_OR_RETURN(KvFiles kv_files, KvFiles::open(options));
   ASSIGN_OR_RETURN(const auto engine, load_engine(std::move(plan), std::move(backend)));
-  return answer_once(options, *engine, builder->tokenizer(), request);
+  return answer_once(options, *engine, builder->tokenizer(), request, kv_files);
 }
 
 }  // namespace lserve

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/checked_math.h"
 #include "base/strings.h"
 
 namespace lserve {
@@ -15,14 +16,25 @@ Result<std::unique_ptr<Engine>> Engine::load(EnginePlan plan, std::unique_ptr<Ba
   ASSIGN_OR_RETURN(engine->cache_, KvCache::create(p.memory.kv, b));
   ASSIGN_OR_RETURN(Workspace workspace, Workspace::create(p.inputs.config, p.memory.workspace, b));
   ASSIGN_OR_RETURN(ModelWeights weights, load_weights(*p.checkpoint, b, progress));
+  if (p.adapter != nullptr) {
+    RETURN_IF_ERROR(load_adapter(*p.adapter, p.lora_scale, b, &weights));
+  }
   engine->model_ =
       std::make_unique<Llama>(p.inputs.config, std::move(weights), std::move(workspace),
                               p.inputs.attention, p.inputs.pattern, b);
+  const int64_t max_pages = ceil_div(engine->context(), int64_t{kPageSize});
+  engine->step_.reserve(engine->chunk(), max_pages);
+  engine->model_->reserve_decode(max_pages);
   return engine;
 }
 
 Sequence Engine::new_sequence() {
-  return {SequencePages(*cache_), PageSelection(model_->pattern(), 0), {}};
+  const int32_t lists =
+      model_->attention().lists_per_kv_head(static_cast<int32_t>(config().gqa_group_size()));
+  Sequence sequence{SequencePages(*cache_), PageSelection(model_->pattern(), 0, lists), {}};
+  sequence.pages.reserve(context());
+  sequence.tokens.reserve(static_cast<size_t>(context()));
+  return sequence;
 }
 
 Status Engine::begin_step(Sequence& sequence, std::span<const int32_t> tokens) {
@@ -49,11 +61,7 @@ Status Engine::begin_step(Sequence& sequence, std::span<const int32_t> tokens) {
 void Engine::run_step(Sequence& sequence, std::span<const int32_t> tokens) {
   counts_ += model_->forward(step_, *cache_);
   sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
-  // The wider of the two windows, always: another prefill may follow (the next turn of a chat).
-  const AttentionConfig& attention = model_->attention();
-  sequence.pages.drop_outside_window(
-      attention.sink_tokens,
-      std::max(attention.prefill_window().local_tokens, attention.decode_window().local_tokens));
+  sequence.pages.drop_outside_window(model_->attention().sink_tokens, plan_.inputs.kept_window());
 }
 
 Status Engine::prefill(Sequence& sequence, std::span<const int32_t> tokens) {

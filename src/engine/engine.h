@@ -31,7 +31,8 @@ class Engine {
   using AfterChunk = FunctionRef<Status(int64_t first, int64_t count)>;
   Status prefill_chunks(Sequence& sequence, std::span<const int32_t> tokens,
                         AfterChunk after_chunk);
-  // Runs one generated token through the model, by the decode path.
+  // Runs one generated token through the model, by the decode path. Once a sequence has taken a
+  // first step, decode() and draw() allocate nothing (tests/allocations).
   Status decode(Sequence& sequence, int32_t token);
   // Logits of rows of the last step: [count, vocab_size]. REQUIRES: count <= max_logit_rows().
   TensorView logits(int64_t first, int64_t count) { return model_->logits(first, count); }
@@ -42,6 +43,7 @@ class Engine {
   Backend& backend() { return *backend_; }
   const EnginePlan& plan() const { return plan_; }
   const ModelConfig& config() const { return model_->config(); }
+  const ModelWeights& weights() const { return model_->weights(); }
   int64_t context() const { return plan_.memory.context; }
   int64_t chunk() const { return plan_.inputs.chunk; }
   int64_t max_logit_rows() const { return model_->limits().max_logit_rows; }

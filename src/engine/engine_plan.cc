@@ -13,12 +13,15 @@ namespace lserve {
 
 namespace {
 
-// A pattern is read for a mode that uses it, from the path given or from the model's own folder.
+// A pattern is read for a mode that uses it, from the path given or from the folder of the adapter
+// or the model.
 Result<std::optional<HeadPatternFile>> find_pattern(const EngineConfig& config,
                                                     const ModelConfig& model) {
-  const std::string own = config.model_path + "/head_pattern";
   std::string path = config.head_pattern_path;
-  if (path.empty() && directory_exists(own)) path = own;
+  for (const std::string& folder : {config.lora_path, config.model_path}) {
+    const std::string own = folder + "/head_pattern";
+    if (path.empty() && !folder.empty() && directory_exists(own)) path = own;
+  }
   if (path.empty()) return std::optional<HeadPatternFile>();
   ASSIGN_OR_RETURN(HeadPatternFile pattern, read_head_pattern(path));
   if (pattern.num_layers != model.num_layers || pattern.num_kv_heads != model.num_kv_heads) {
@@ -96,6 +99,19 @@ Status decide_context(const EngineConfig& config, MemoryCheck check, EnginePlan*
                           ". Use --max-model-len ", fits, " or --kv-cache-dtype int8."));
 }
 
+// The adapter, and what its config.json says instead of the model's.
+Status open_adapter(const EngineConfig& config, EnginePlan* plan) {
+  if (config.lora_path.empty()) return {};
+  ModelConfig& model = plan->inputs.config;
+  ASSIGN_OR_RETURN(plan->adapter, LoraAdapter::open(config.lora_path, model));
+  plan->lora_scale = config.lora_scale;
+  if (const auto& own = plan->adapter->config()) {
+    model.rope = own->rope;
+    model.max_position = own->max_position;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend,
@@ -104,6 +120,7 @@ Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& b
   ASSIGN_OR_RETURN(plan.checkpoint, Checkpoint::open(config.model_path));
   ModelConfig& model = plan.inputs.config;
   model = plan.checkpoint->config();
+  RETURN_IF_ERROR(open_adapter(config, &plan));
   if (config.rope_scaling) {
     const double theta = model.rope.theta;
     model.rope = *config.rope_scaling;
@@ -113,7 +130,12 @@ Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& b
   RETURN_IF_ERROR(decide_attention(config, &plan));
   plan.inputs.kv_format = config.kv_format;
   plan.inputs.chunk = config.chunk;
+  plan.inputs.resume_tokens = config.resume_tokens;
   plan.inputs.weight_bytes = planned_weight_bytes(*plan.checkpoint, backend);
+  if (plan.adapter != nullptr) {
+    plan.inputs.weight_bytes += planned_adapter_bytes(*plan.adapter, backend);
+    plan.inputs.low_rank_columns = widest_low_rank(*plan.adapter, model.num_layers);
+  }
   for (const TensorInfo& tensor : plan.checkpoint->tensors()) {
     plan.inputs.largest_tensor_bytes =
         std::max(plan.inputs.largest_tensor_bytes, static_cast<int64_t>(tensor.bytes));

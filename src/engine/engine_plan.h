@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/lora_adapter.h"
 #include "engine/engine_config.h"
 #include "engine/memory_plan.h"
 
@@ -13,6 +14,8 @@ namespace lserve {
 
 struct EnginePlan {
   std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<LoraAdapter> adapter;  // null: none
+  double lora_scale = 1.0;
   MemoryInputs inputs;       // model, attention, pattern, formats; overrides applied
   std::string pattern_path;  // "": no file
   MemoryPlan memory;
@@ -24,8 +27,8 @@ struct EnginePlan {
 enum class MemoryCheck { kEnforce, kReportOnly };
 
 // Opens the model and decides attention mode, pattern, context and memory. Errors: kModel (files,
-// a pattern for another model), kUsage (options that contradict each other or the model), kMemory
-// with the largest context that fits.
+// an adapter or a pattern for another model), kUsage (options that contradict each other or the
+// model), kMemory with the largest context that fits.
 Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& backend,
                                     MemoryCheck check);
 

@@ -80,6 +80,7 @@ class Generation {
     answer_.prompt_ms = ms_since(start_);
     if (!status.ok() && status.kind() != ErrorKind::kInterrupted) return status;
     if (!status.ok()) answer_.finish_reason = FinishReason::kInterrupted;
+    if (status.ok() && hooks_.on_prompt) hooks_.on_prompt();
     return {};
   }
 

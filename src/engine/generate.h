@@ -40,6 +40,7 @@ struct Answer {
 
 struct GenerateHooks {
   std::function<void(int64_t done, int64_t total)> on_prefill;  // after each chunk
+  std::function<void()> on_prompt;  // all of the prompt is in the sequence, no token was drawn yet
   std::function<bool(std::string_view text)> on_text;  // as it becomes certain; false: stop
   const std::atomic<bool>* interrupted = nullptr;      // polled at every step
 };

@@ -23,13 +23,12 @@ constexpr int64_t kLogitRows = 64;
 // what the allocators round up.
 constexpr int64_t kReserveBytes = int64_t{48} << 20;
 
-// Streaming pages a sequence holds at most: the sink, and the window before a chunk with the chunk
-// itself (one page more at either end, where they begin and end inside a page).
-int64_t streaming_pages(const AttentionConfig& attention, int64_t chunk, int64_t all_pages) {
-  const int64_t local =
-      std::max(attention.decode_window().local_tokens, attention.prefill_window().local_tokens);
+// Streaming pages a sequence holds at most: the sink, and what is kept before a chunk with the
+// chunk itself (one page more at either end, where they begin and end inside a page).
+int64_t streaming_pages(const MemoryInputs& inputs, int64_t all_pages) {
+  const int64_t tokens = inputs.kept_window() + inputs.chunk;
   return std::min(all_pages,
-                  attention.num_sink_pages() + ceil_div<int64_t>(local + chunk, kPageSize) + 2);
+                  inputs.attention.num_sink_pages() + ceil_div<int64_t>(tokens, kPageSize) + 2);
 }
 
 KvCacheConfig plan_kv(const MemoryInputs& inputs, int64_t context) {
@@ -47,12 +46,12 @@ KvCacheConfig plan_kv(const MemoryInputs& inputs, int64_t context) {
   kv.head_dim = static_cast<int32_t>(inputs.config.head_dim);
   kv.format = inputs.kv_format;
   kv.logical_page_size = inputs.attention.logical_page_size;
+  kv.page_score = inputs.attention.page_score;
   kv.key_stats = has_page_selection(inputs.attention.mode);
   const int64_t pages = ceil_div<int64_t>(context, kPageSize);
   if (any_retrieval) kv.num_pages[index_of(HeadClass::kRetrieval)] = pages;
   if (any_streaming) {
-    kv.num_pages[index_of(HeadClass::kStreaming)] =
-        streaming_pages(inputs.attention, inputs.chunk, pages);
+    kv.num_pages[index_of(HeadClass::kStreaming)] = streaming_pages(inputs, pages);
   }
   return kv;
 }
@@ -61,10 +60,13 @@ WorkspaceLimits plan_workspace(const MemoryInputs& inputs, int64_t context) {
   WorkspaceLimits limits;
   limits.max_tokens = std::max(inputs.chunk, kLogitRows);
   limits.max_logit_rows = kLogitRows;
+  limits.low_rank_columns = inputs.low_rank_columns;
   if (!has_page_selection(inputs.attention.mode)) return limits;
   limits.max_pages = ceil_div<int64_t>(context, kPageSize);
-  limits.max_score_rows = inputs.config.num_kv_heads;
-  limits.num_selection_rows = PageSelection::num_rows(inputs.pattern);
+  const int32_t lists =
+      inputs.attention.lists_per_kv_head(static_cast<int32_t>(inputs.config.gqa_group_size()));
+  limits.max_score_rows = inputs.config.num_kv_heads * lists;
+  limits.num_selection_rows = PageSelection::num_rows(inputs.pattern, lists);
   limits.budget_pages = inputs.attention.budget_pages();
   return limits;
 }
@@ -83,6 +85,11 @@ std::optional<int64_t> number_in(const std::string& path, const std::string& key
 }
 
 }  // namespace
+
+int64_t MemoryInputs::kept_window() const {
+  return std::max(attention.decode_window().local_tokens, attention.prefill_window().local_tokens) +
+         resume_tokens;
+}
 
 MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context) {
   MemoryPlan plan;

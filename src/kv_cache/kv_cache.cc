@@ -24,6 +24,7 @@ PagedKvView layout(const KvCacheConfig& config, size_t layer, HeadClass c) {
   view.num_heads = config.num_heads[layer][index_of(c)];
   view.head_dim = config.head_dim;
   view.logical_page_size = config.logical_page_size;
+  view.page_score = config.page_score;
   return view;
 }
 
@@ -127,6 +128,20 @@ PagedKvView KvCache::view(int64_t layer, HeadClass c) const {
   view.tiles = tiles_[l][index_of(c)].as<std::byte>();
   if (keeps_stats(config_, c)) view.key_stats = key_stats_[l].as<bf16>();
   return view;
+}
+
+std::vector<std::span<std::byte>> KvCache::page_memory(HeadClass c, int32_t page_id) const {
+  CHECK(page_id >= 0 && page_id < config_.num_pages[index_of(c)]);
+  std::vector<std::span<std::byte>> parts;
+  for (size_t layer = 0; layer < tiles_.size(); ++layer) {
+    const PagedKvView of_layer = view(static_cast<int64_t>(layer), c);
+    if (of_layer.num_heads == 0) continue;
+    parts.emplace_back(of_layer.tile(page_id, 0), static_cast<size_t>(of_layer.page_bytes()));
+    if (!keeps_stats(config_, c)) continue;
+    parts.emplace_back(reinterpret_cast<std::byte*>(of_layer.stats(page_id, 0)),
+                       static_cast<size_t>(stats_page_bytes(of_layer)));
+  }
+  return parts;
 }
 
 std::array<PagedKvView, kNumHeadClasses> KvCache::views(int64_t layer) const {

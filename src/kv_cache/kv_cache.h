@@ -1,14 +1,15 @@
 // KvCache: the two pools with their memory, for all layers. START HERE for floor 4.
 //
 // Contract in prose: docs/contracts/kv_cache.md. Per layer and class there is one allocation
-// [page][head of the class][K | V | scales], and one for the key statistics of retrieval heads
-// ([page][head][logical page][2][head_dim]), both indexed by the same page ids. A layer may have no
+// [page][head of the class][K | V | scales], and one for the key statistics of retrieval heads,
+// [page][head of the class], both indexed by the same page ids. A layer may have no
 // heads of a class. Not thread-safe.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/status.h"
@@ -28,6 +29,7 @@ struct KvCacheConfig {
   int32_t head_dim = 0;
   KvFormat format = KvFormat::kBF16;
   int32_t logical_page_size = 16;
+  PageScore page_score = PageScore::kMinMax;
   bool key_stats = false;  // kept for the retrieval pool only
   std::array<int64_t, kNumHeadClasses> num_pages{};
 
@@ -48,6 +50,9 @@ class KvCache {
   const KvCacheConfig& config() const { return config_; }
   PagePool& pool(HeadClass c) { return pools_[index_of(c)]; }
   PagedKvView view(int64_t layer, HeadClass c) const;
+  // The memory of one page, page_bytes(c) in all: for each layer its tiles, then its key statistics
+  // if they are kept. That is the whole of a full page, bit for bit. REQUIRES: host memory.
+  std::vector<std::span<std::byte>> page_memory(HeadClass c, int32_t page_id) const;
   // Both views of a layer, indexed by class: what the attention kernels take.
   std::array<PagedKvView, kNumHeadClasses> views(int64_t layer) const;
 

@@ -27,6 +27,8 @@ class PageTable {
 
   // Adds pages until the table covers `num_pages`. On kMemory nothing has changed.
   Status extend_to(int64_t num_pages);
+  // Makes room for the entries, so that extending up to there allocates nothing.
+  void reserve(int64_t num_pages) { ids_.reserve(static_cast<size_t>(num_pages)); }
   // Releases the pages [begin, end) that are still held. REQUIRES: 0 <= begin, end <= num_pages().
   void drop(int64_t begin, int64_t end);
   // Releases everything.

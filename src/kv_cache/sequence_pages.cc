@@ -44,6 +44,10 @@ Status SequencePages::extend(int64_t num_tokens) {
   return {};
 }
 
+void SequencePages::reserve(int64_t num_tokens) {
+  for (PageTable& table : tables_) table.reserve(ceil_div(num_tokens, int64_t{kPageSize}));
+}
+
 void SequencePages::drop_outside_window(int64_t sink_tokens, int64_t local_tokens) {
   CHECK_GE(sink_tokens, 0);
   CHECK_GE(local_tokens, 1);

@@ -20,6 +20,8 @@ class SequencePages {
   int64_t kv_len() const { return kv_len_; }  // tokens with a slot
   // Gives the next `num_tokens` tokens their slots. On kMemory nothing has changed.
   Status extend(int64_t num_tokens);
+  // Makes room for tables of that many tokens, so that extending up to there allocates nothing.
+  void reserve(int64_t num_tokens);
   // Drops streaming pages that no query at position >= kv_len() can see: neither among the first
   // sink_tokens nor within local_tokens of it. For good: a wider window must be asked for while it
   // is needed (the prefill window until the prompt ends). REQUIRES: local_tokens >= 1.

@@ -1,5 +1,6 @@
 #include "model/llama.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -20,10 +21,17 @@ Llama::Llama(ModelConfig config, ModelWeights weights, Workspace workspace,
   CHECK_EQ(pattern_.num_kv_heads(), config_.num_kv_heads);
 }
 
+void Llama::reserve_decode(int64_t max_pages) {
+  const int64_t budget = has_page_selection(attention_.mode) ? attention_.budget_pages() : 0;
+  lserve::reserve_decode(config_.num_q_heads, max_pages, std::min(budget, max_pages),
+                         &decode_plan_);
+  backend_.reserve({config_.num_q_heads, max_pages + 1, config_.head_dim});
+}
+
 AttentionCounts Llama::forward(const Step& step, KvCache& cache) {
   const int64_t n = step.num_tokens();
   CHECK_LE(n, workspace_.limits.max_tokens);
-  fill_cos_sin(rope_frequencies_, step.positions,
+  fill_cos_sin(rope_frequencies_, config_.rope.attention_factor, step.positions,
                {workspace_.cos_sin.as<float>(), static_cast<size_t>(n * config_.head_dim)});
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
   const TensorView normed = first_rows(workspace_.normed, {n, config_.hidden_size});
@@ -44,14 +52,13 @@ AttentionCounts Llama::forward(const Step& step, KvCache& cache) {
 void Llama::attend(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts) {
   const int64_t n = step.num_tokens();
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
-  const TensorView q = first_rows(workspace_.q, {n, w.q.rows});
-  const TensorView k = first_rows(workspace_.k, {n, w.k.rows});
-  const TensorView v = first_rows(workspace_.v, {n, w.v.rows});
+  const TensorView q = first_rows(workspace_.q, {n, w.q.weight.rows});
+  const TensorView k = first_rows(workspace_.k, {n, w.k.weight.rows});
+  const TensorView v = first_rows(workspace_.v, {n, w.v.weight.rows});
+  const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
   const TensorView k_heads = by_head(k, n, config_.num_kv_heads);
-  const LinearOutput qkv[] = {{.weight = &w.q, .bias = w.q_bias.view(), .out = q},
-                              {.weight = &w.k, .bias = w.k_bias.view(), .out = k},
-                              {.weight = &w.v, .bias = w.v_bias.view(), .out = v}};
-  backend_.linear({first_rows(workspace_.normed, {n, config_.hidden_size}), qkv});
+  const LinearOutput qkv[] = {w.q.output(q), w.k.output(k), w.v.output(v)};
+  project(first_rows(workspace_.normed, {n, config_.hidden_size}), qkv);
   backend_.rope({by_head(q, n, config_.num_q_heads), k_heads,
                  first_rows(workspace_.cos_sin, {n, 2, config_.head_dim / 2})});
   for (const HeadClass c : {HeadClass::kRetrieval, HeadClass::kStreaming}) {
@@ -61,11 +68,8 @@ void Llama::attend(const Step& step, int64_t layer, KvCache& cache, AttentionCou
   }
   if (!step.prefill.sequences.empty()) prefill(step, layer, cache, counts);
   if (!step.decode.sequences.empty()) decode(step, layer, cache, counts);
-  const LinearOutput o[] = {{.weight = &w.o,
-                             .bias = {},
-                             .out = first_rows(workspace_.hidden, {n, config_.hidden_size}),
-                             .accumulate = true}};
-  backend_.linear({first_rows(workspace_.attention, {n, w.o.columns}), o});
+  const LinearOutput o[] = {w.o.output(hidden, /*accumulate=*/true)};
+  project(first_rows(workspace_.attention, {n, w.o.weight.columns}), o);
 }
 
 void Llama::prefill(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts) {
@@ -89,7 +93,8 @@ void Llama::prefill(const Step& step, int64_t layer, KvCache& cache, AttentionCo
 void Llama::decode(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts) {
   const auto pools = cache.views(layer);
   const int64_t n = step.num_tokens();
-  plan_decode(step.decode, pattern_, layer, attention_, &decode_plan_);
+  plan_decode(step.decode, pattern_, layer, attention_,
+              static_cast<int32_t>(config_.gqa_group_size()), &decode_plan_);
   counts->decode_read += decode_plan_.pages_read;
   counts->decode_held += decode_plan_.pages_held;
   select_pages(step, pools[index_of(HeadClass::kRetrieval)], counts);
@@ -99,7 +104,6 @@ void Llama::decode(const Step& step, int64_t layer, KvCache& cache, AttentionCou
        .pools = pools,
        .work = decode_plan_.work,
        .spans = decode_plan_.spans,
-       .gqa_group_size = static_cast<int32_t>(config_.gqa_group_size()),
        .softmax_scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim))});
 }
 
@@ -114,9 +118,7 @@ void Llama::select_pages(const Step& step, const PagedKvView& kv, AttentionCount
                           .kv = kv,
                           .page_ids = page_ids,
                           .work = plan.score,
-                          .score = attention_.page_score,
-                          .group = attention_.selector_group,
-                          .gqa_group_size = static_cast<int32_t>(config_.gqa_group_size()),
+                          .mean = attention_.selector_group == SelectorGroup::kMean,
                           .scores = scores});
     backend_.select_pages({.scores = scores,
                            .num_pages = plan.select_num_pages,
@@ -134,15 +136,19 @@ void Llama::select_pages(const Step& step, const PagedKvView& kv, AttentionCount
 void Llama::feed_forward(int64_t n, const LayerWeights& layer) {
   const TensorView gate = first_rows(workspace_.gate, {n, config_.intermediate_size});
   const TensorView up = first_rows(workspace_.up, {n, config_.intermediate_size});
-  const LinearOutput gate_up[] = {{.weight = &layer.gate, .bias = {}, .out = gate},
-                                  {.weight = &layer.up, .bias = {}, .out = up}};
-  backend_.linear({first_rows(workspace_.normed, {n, config_.hidden_size}), gate_up});
+  const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
+  const LinearOutput gate_up[] = {layer.gate.output(gate), layer.up.output(up)};
+  project(first_rows(workspace_.normed, {n, config_.hidden_size}), gate_up);
   backend_.silu_mul({gate, up, gate});
-  const LinearOutput down[] = {{.weight = &layer.down,
-                                .bias = {},
-                                .out = first_rows(workspace_.hidden, {n, config_.hidden_size}),
-                                .accumulate = true}};
-  backend_.linear({gate, down});
+  const LinearOutput down[] = {layer.down.output(hidden, /*accumulate=*/true)};
+  project(gate, down);
+}
+
+void Llama::project(const TensorView& x, std::span<const LinearOutput> outputs) {
+  backend_.linear(
+      {.x = x,
+       .outputs = outputs,
+       .low_rank_scratch = first_rows(workspace_.low_rank, {x.dim(0), total_rank(outputs)})});
 }
 
 TensorView Llama::logits(int64_t first, int64_t count) {
@@ -152,7 +158,7 @@ TensorView Llama::logits(int64_t first, int64_t count) {
   const TensorView normed = first_rows(workspace_.normed, {count, width});
   norm(rows, weights_.final_norm, normed);
   const TensorView out = first_rows(workspace_.logits, {count, config_.vocab_size});
-  const LinearOutput head[] = {{.weight = &weights_.output(), .bias = {}, .out = out}};
+  const LinearOutput head[] = {{.weight = &weights_.output(), .out = out}};
   backend_.linear({.x = normed, .outputs = head, .precise = true});
   return out;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "attention/attention_config.h"
@@ -35,10 +36,14 @@ class Llama {
   // the next call. REQUIRES: count <= max_logit_rows.
   TensorView logits(int64_t first, int64_t count);
 
+  // Makes room for decode steps of a sequence of `max_pages` pages: they allocate nothing then.
+  void reserve_decode(int64_t max_pages);
+
   const ModelConfig& config() const { return config_; }
   const AttentionConfig& attention() const { return attention_; }
   const HeadPattern& pattern() const { return pattern_; }
   const WorkspaceLimits& limits() const { return workspace_.limits; }
+  const ModelWeights& weights() const { return weights_; }
 
  private:
   void attend(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts);
@@ -46,6 +51,8 @@ class Llama {
   void decode(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts);
   void select_pages(const Step& step, const PagedKvView& kv, AttentionCounts* counts);
   void feed_forward(int64_t num_tokens, const LayerWeights& layer);
+  // outputs = projections of x, with what an adapter adds.
+  void project(const TensorView& x, std::span<const LinearOutput> outputs);
   void norm(const TensorView& x, const VectorWeight& weight, const TensorView& out);
   // The first num_tokens rows of q (or of the attention output), by head.
   TensorView by_head(const TensorView& matrix, int64_t num_tokens, int64_t num_heads) const;

@@ -2,6 +2,15 @@
 
 namespace lserve {
 
+void Step::reserve(int64_t max_tokens, int64_t max_pages) {
+  const auto tokens = static_cast<size_t>(max_tokens);
+  token_ids.reserve(tokens);
+  positions.reserve(tokens);
+  for (std::vector<int64_t>& of_class : slots) of_class.reserve(tokens);
+  prefill.reserve(1, max_pages);
+  decode.reserve(1, max_pages);
+}
+
 void Step::clear() {
   token_ids.clear();
   positions.clear();

@@ -19,15 +19,17 @@ struct Step {
 
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
   void clear();
+  // Makes room for `max_tokens` of one sequence that has `max_pages` pages.
+  void reserve(int64_t max_tokens, int64_t max_pages);
 };
 
 // What attention read, summed over the layers of a step.
 struct AttentionCounts {
   int64_t prefill_read = 0;  // key blocks x query blocks x KV heads
   int64_t prefill_held = 0;  // the same for dense attention
-  int64_t decode_read = 0;   // pages x KV heads
+  int64_t decode_read = 0;   // pages x KV heads, once for every list that holds the page
   int64_t decode_held = 0;
-  int64_t refreshes = 0;  // selections made, per (layer, KV head)
+  int64_t refreshes = 0;  // lists selected, one a (layer, KV head) or (layer, query head)
   AttentionCounts& operator+=(const AttentionCounts& other);
 };
 

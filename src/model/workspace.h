@@ -13,9 +13,10 @@ struct WorkspaceLimits {
   int64_t max_tokens = 0;          // of a step, over all its sequences
   int64_t max_logit_rows = 0;      // of one call of Llama::logits
   int64_t max_pages = 0;           // of a sequence: columns of the score table
-  int64_t max_score_rows = 0;      // (sequence, retrieval head) pairs of a layer; 0: no selection
-  int64_t num_selection_rows = 0;  // (sequence, layer, retrieval head): rows of the selection table
+  int64_t max_score_rows = 0;      // lists that a layer selects in a step; 0: no selection
+  int64_t num_selection_rows = 0;  // lists of all sequences and layers: rows of the selection table
   int64_t budget_pages = 0;        // its columns
+  int64_t low_rank_columns = 0;    // widest_low_rank() of the adapter; 0: none
 };
 
 // Every tensor has `max` rows; first_rows() gives the part a step uses.
@@ -32,6 +33,7 @@ struct Workspace {
   TensorView k, v;       // [max_tokens, num_kv_heads * head_dim]
   TensorView attention;  // [max_tokens, num_q_heads * head_dim]
   TensorView gate, up;   // [max_tokens, intermediate]
+  TensorView low_rank;   // [max_tokens, low_rank_columns]
   TensorView cos_sin;    // [max_tokens, head_dim]
   TensorView logits;     // [max_logit_rows, vocab_size]
   TensorView scores;     // [max_score_rows, max_pages]

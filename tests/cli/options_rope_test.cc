@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace lserve {
 namespace {
 
@@ -26,8 +28,29 @@ TEST(OptionsRope, TrailingPartsOfLlama3MayBeLeftOut) {
   EXPECT_EQ(rope.original_max_position, 8192);
 }
 
+TEST(OptionsRope, Yarn) {
+  const RopeConfig rope = parse_rope_scaling("yarn:4:32768").value();
+  EXPECT_EQ(rope.type, RopeType::kYarn);
+  EXPECT_EQ(rope.factor, 4);
+  EXPECT_EQ(rope.original_max_position, 32768);
+  EXPECT_EQ(rope.beta_fast, 32);
+  EXPECT_EQ(rope.beta_slow, 1);
+  EXPECT_NEAR(rope.attention_factor, 0.1 * std::log(4.0) + 1, 1e-15);
+  const RopeConfig full = parse_rope_scaling("yarn:8:4096:16:2:1.5").value();
+  EXPECT_EQ(full.beta_fast, 16);
+  EXPECT_EQ(full.beta_slow, 2);
+  EXPECT_EQ(full.attention_factor, 1.5);
+}
+
 TEST(OptionsRope, NonsenseIsRefused) {
   for (const char* text : {"yarn:4",
+                           "yarn:",
+                           "yarn:4:0.5",
+                           "yarn:4:1e30",
+                           "yarn:4:4096:1:32",
+                           "yarn:4:4096:32:1:1:1",
+                           "yarn:4:4096:32:1:0",
+                           "longrope:4",
                            "linear",
                            "linear:",
                            "linear:0",

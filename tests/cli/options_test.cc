@@ -145,7 +145,7 @@ TEST(Options, ValuesThatBeginWithADash) {
   EXPECT_EQ(must_parse({"run", "m", "--stop=--"}).get_texts("stop"), Words{"--"});
   EXPECT_EQ(must_parse({"run", "m", "--", "--json"}).get_text("prompt"), "--json");
   EXPECT_TRUE(has(error_of({"run", "m", "--seed", "-1"}), "--seed: -1 is out of range"));
-  EXPECT_EQ(must_parse({"run", "m", "--stop", ""}).get_texts("stop"), Words{""});
+  EXPECT_EQ(must_parse({"run", "m", "--system", ""}).get_text("system"), "");
 }
 
 TEST(Options, MissingValues) {
@@ -188,7 +188,8 @@ TEST(Options, ValuesAreChecked) {
   EXPECT_TRUE(has(error_of({"run", "m", "-n", "99999999999999999999"}), "is not a size"));
   EXPECT_TRUE(has(error_of({"run", "m", "--attention", "lserv"}), "did you mean lserve?"));
   EXPECT_TRUE(has(error_of({"run", "m", "--json=maybe"}), "neither true nor false"));
-  EXPECT_TRUE(has(error_of({"run", "m", "--page-score", "mean-std"}), "is not one of: minmax"));
+  EXPECT_TRUE(
+      has(error_of({"run", "m", "--page-score", "median"}), "is not one of: minmax, mean-std"));
 }
 
 TEST(Options, AbsentDeviceIsADeviceError) {
@@ -235,6 +236,36 @@ TEST(Options, EnvironmentReachesEveryOption) {
   EXPECT_TRUE(has(error_of({"run", "m"}, {{"LSERVE_TOP_P", "7"}}), "LSERVE_TOP_P: 7 is out of"));
   // What the command line replaces is not checked.
   must_parse({"run", "m", "--device", "cpu"}, {{"LSERVE_DEVICE", "cuda"}});
+}
+
+TEST(Options, OneArgumentWhereTheEnvironmentNamesTheModel) {
+  const Variables model = {{"LSERVE_MODEL", "/no/such/model"}};
+  CommandLine line = must_parse({"run", "Why?"}, model);
+  EXPECT_EQ(line.get_text("model"), "/no/such/model");
+  EXPECT_EQ(line.get_text("prompt"), "Why?");
+  // A model that is there, or is named as one, and a second argument mean what they always do.
+  for (const std::string& path : {testing::TempDir(), std::string("none.gguf")}) {
+    line = must_parse({"run", path}, model);
+    EXPECT_EQ(line.get_text("model"), path);
+    EXPECT_FALSE(line.is_set("prompt"));
+  }
+  line = must_parse({"run", "m", "Why?"}, model);
+  EXPECT_EQ(line.get_text("model"), "m");
+  EXPECT_EQ(line.get_text("prompt"), "Why?");
+  line = must_parse({"run", "-p", "Why?", "m"}, model);
+  EXPECT_EQ(line.get_text("model"), "m");
+  EXPECT_EQ(must_parse({"info", "m"}, model).get_text("model"), "m");
+  EXPECT_TRUE(has(error_of({"run", "-m", "m", "-p", "a", "b"}, model), "unexpected argument"));
+  // A configuration file names it as well.
+  const std::string file = write_file("model.toml", "model = \"/no/such/model\"\n");
+  EXPECT_EQ(must_parse({"run", "Why?", "--config", file}).get_text("prompt"), "Why?");
+  EXPECT_EQ(must_parse({"run", "Why?"}).get_text("model"), "Why?");
+}
+
+TEST(Options, EmptyTextsAreNoValues) {
+  for (const char* name : {"--stop", "--kv-save", "--kv-load"}) {
+    EXPECT_TRUE(has(error_of({"run", "m", name, ""}), "the value is empty")) << name;
+  }
 }
 
 TEST(Options, ConfigFile) {

@@ -57,6 +57,26 @@ TEST(Generate, StopsAtMaxTokensAndAtTheContext) {
   EXPECT_TRUE(harness.answer(request)->token_ids.empty());
 }
 
+// The logits of its last token are needed, so a sequence that holds all of a prompt is no use.
+TEST(Generate, APromptThatIsAllHeldIsComputedAgain) {
+  OPEN_HARNESS(harness, retriever());
+  Request request = request_for(harness, std::string(80, 'a') + "b");
+  request.ignore_eos = true;
+  request.max_tokens = 3;
+  Sequence sequence = harness.engine->new_sequence();
+  const auto ask = [&] {
+    return generate(*harness.engine, harness.prompts->tokenizer(), request, sequence, {});
+  };
+  ASSERT_TRUE(ask().ok());
+  request.prompt = sequence.tokens;
+  const auto again = ask();
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(again->cached_tokens, 0);
+  EXPECT_EQ(again->token_ids, harness.answer(request)->token_ids);
+  request.prompt.resize(request.prompt.size() - 1);  // held is more than the prompt
+  EXPECT_EQ(ask()->cached_tokens, 0);
+}
+
 TEST(Generate, APromptThatDoesNotFitNamesBothNumbers) {
   OPEN_HARNESS(harness, retriever(100));
   const auto answer = harness.answer(request_for(harness, std::string(2345, 'a')));

@@ -48,6 +48,36 @@ TEST(MemoryPlan, StatisticsAreCounted) {
             without.retrieval_kv_bytes * 4 / 64);
 }
 
+TEST(MemoryPlan, MeanAndSpreadCostAboutHalf) {
+  MemoryInputs inputs = llama3_8b(AttentionMode::kPages, 0);
+  const MemoryPlan minmax = plan_memory(inputs, 65536);
+  inputs.attention.page_score = PageScore::kMeanStd;
+  const MemoryPlan mean_std = plan_memory(inputs, 65536);
+  // 4 logical pages x (dim + 1), to whole cache lines of 32, instead of 4 x 2 x dim.
+  const int64_t pages = 65536 / kPageSize * 32 * 8;
+  EXPECT_EQ(minmax.retrieval_kv_bytes - mean_std.retrieval_kv_bytes, pages * (1024 - 544) * 2);
+}
+
+TEST(MemoryPlan, CodesOfFourBitsCostAQuarter) {
+  MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
+  inputs.kv_format = KvFormat::kInt4;
+  // K and V: 128 / 2 bytes of codes, and two scales of 4 bytes.
+  EXPECT_EQ(plan_memory(inputs, 131072).retrieval_kv_bytes, 32LL * 8 * 2 * (64 + 4) * 131072);
+}
+
+TEST(MemoryPlan, QueryHeadsThatSelectAloneNeedMoreRows) {
+  MemoryInputs inputs = llama3_8b(AttentionMode::kLServe, 4);
+  const WorkspaceLimits group = plan_memory(inputs, 65536).workspace;
+  inputs.attention.selector_group = SelectorGroup::kPerQueryHead;
+  const MemoryPlan alone = plan_memory(inputs, 65536);
+  EXPECT_EQ(group.max_score_rows, 8);
+  EXPECT_EQ(group.num_selection_rows, 32 * 4);
+  EXPECT_EQ(alone.workspace.max_score_rows, 8 * 4);  // four query heads a KV head
+  EXPECT_EQ(alone.workspace.num_selection_rows, 32 * 4 * 4);
+  EXPECT_EQ(alone.workspace_bytes,
+            Workspace::planned_bytes(inputs.config, group) + (24 * 1024 + 384 * 64) * 4);
+}
+
 TEST(MemoryPlan, LargestContextFitsAndTheNextPageDoesNot) {
   const MemoryInputs inputs = llama3_8b(AttentionMode::kLServe, 4);
   const int64_t available = int64_t{8} << 30;

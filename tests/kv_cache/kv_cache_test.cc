@@ -36,6 +36,14 @@ TEST(KvCache, BytesOfAPageAreCountedByHand) {
   plain.key_stats = false;
   plain.format = KvFormat::kBF16;
   EXPECT_EQ(plain.page_bytes(HeadClass::kRetrieval), 7 * 2 * 64 * 64 * 2);
+
+  KvCacheConfig narrow = config;
+  narrow.format = KvFormat::kInt4;
+  narrow.page_score = PageScore::kMeanStd;
+  // Two codes a byte; 4 means of 64 and 4 spreads, to whole lines of 32 numbers.
+  const int64_t narrow_tile = 2 * 64 * 32 + 2 * 64 * 4;
+  EXPECT_EQ(narrow.page_bytes(HeadClass::kStreaming), 5 * narrow_tile);
+  EXPECT_EQ(narrow.page_bytes(HeadClass::kRetrieval), 7 * (narrow_tile + 288 * 2));
 }
 
 TEST(KvCache, AllocatesExactlyWhatItSays) {

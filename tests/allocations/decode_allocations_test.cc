@@ -1,0 +1,147 @@
+// A decode step allocates nothing once the first ones are done: no operator new, no malloc, no
+// mapping, on no thread, in no mode, whatever page boundary or refresh it meets.
+//
+// This program replaces malloc and mmap for all that is linked into it, which a sanitizer does too:
+// there the test is skipped.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+
+#include "support/engine_harness.h"
+#include "support/model_files.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LSERVE_COUNTS_ALLOCATIONS 0
+#else
+#define LSERVE_COUNTS_ALLOCATIONS 1
+#endif
+
+namespace {
+
+std::atomic<bool> g_counting = false;
+std::atomic<int64_t> g_allocations = 0;
+
+void count() {
+  if (g_counting.load(std::memory_order_relaxed)) {
+    g_allocations.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace
+
+#if LSERVE_COUNTS_ALLOCATIONS
+extern "C" {
+void* __libc_malloc(size_t size);
+void* __libc_calloc(size_t count, size_t size);
+void* __libc_realloc(void* old, size_t size);
+void* __libc_memalign(size_t alignment, size_t size);
+
+// operator new comes down to these.
+void* malloc(size_t size) {
+  count();
+  return __libc_malloc(size);
+}
+void* calloc(size_t elements, size_t size) {
+  count();
+  return __libc_calloc(elements, size);
+}
+void* realloc(void* old, size_t size) {
+  count();
+  return __libc_realloc(old, size);
+}
+void* memalign(size_t alignment, size_t size) {
+  count();
+  return __libc_memalign(alignment, size);
+}
+void* aligned_alloc(size_t alignment, size_t size) {
+  count();
+  return __libc_memalign(alignment, size);
+}
+int posix_memalign(void** out, size_t alignment, size_t size) {
+  count();
+  *out = __libc_memalign(alignment, size);
+  return *out == nullptr ? ENOMEM : 0;
+}
+void* mmap(void* address, size_t size, int protection, int flags, int fd, off_t offset) {
+  count();
+  return reinterpret_cast<void*>(::syscall(SYS_mmap, address, size, protection, flags, fd, offset));
+}
+}
+#endif
+
+namespace lserve::test {
+namespace {
+
+TEST(DecodeAllocations, TheCounterCounts) {
+  if (!LSERVE_COUNTS_ALLOCATIONS) GTEST_SKIP() << "a sanitizer owns the allocator";
+  g_allocations = 0;
+  g_counting = true;
+  { const std::vector<std::byte> small(100), large(size_t{1} << 26); }
+  const Buffer mapped = allocate_host(size_t{1} << 22);
+  g_counting = false;
+  EXPECT_GE(g_allocations.load(), 3);
+}
+
+struct Case {
+  const char* name;
+  AttentionMode mode;
+  KvFormat format;
+  int64_t prompt_tokens;
+};
+
+class DecodeAllocations : public testing::TestWithParam<Case> {};
+
+TEST_P(DecodeAllocations, ThereAreNoneAfterTheFirstSteps) {
+  if (!LSERVE_COUNTS_ALLOCATIONS) GTEST_SKIP() << "a sanitizer owns the allocator";
+  EngineConfig config;
+  config.model_path = retriever_gguf();
+  config.mode = GetParam().mode;
+  config.head_pattern_path = retriever_pattern();
+  config.kv_format = GetParam().format;
+  config.max_model_len = 1024;
+  config.attention.token_budget = 512;
+  config.backend.num_threads = 2;
+  OPEN_HARNESS(harness, config);
+  Engine& engine = *harness.engine;
+  Sequence sequence = engine.new_sequence();
+  const std::vector<int32_t> prompt(static_cast<size_t>(GetParam().prompt_tokens), 'a');
+  ASSERT_TRUE(
+      engine.prefill_chunks(sequence, prompt, [](int64_t, int64_t) { return Status(); }).ok());
+  const SamplingParams sampling{.temperature = 0.8F, .top_k = 40, .top_p = 0.9F};
+  Result<int32_t> token = engine.draw(sampling, sequence.kv_len());
+  int64_t steps = 0;
+  const int64_t warm_up = 2;
+  while (sequence.kv_len() < engine.context()) {
+    ASSERT_TRUE(token.ok());
+    const int64_t position = sequence.kv_len();
+    g_allocations = 0;
+    g_counting = steps >= warm_up;
+    const Status status = engine.decode(sequence, *token);
+    if (status.ok()) token = engine.draw(sampling, position + 1);
+    g_counting = false;
+    ASSERT_TRUE(status.ok()) << status.message();
+    ASSERT_EQ(g_allocations.load(), 0) << "position " << position << ", step " << steps;
+    ++steps;
+  }
+  // More than one page boundary and, with a selection, many refreshes were among them.
+  EXPECT_GE(steps, 3 * kPageSize);
+  EXPECT_EQ(engine.counts().refreshes > 0, has_page_selection(GetParam().mode));
+}
+
+// A prompt below the budget: the selection begins while tokens are counted.
+INSTANTIATE_TEST_SUITE_P(
+    Modes, DecodeAllocations,
+    testing::Values(Case{"dense", AttentionMode::kDense, KvFormat::kBF16, 450},
+                    Case{"streaming", AttentionMode::kStreaming, KvFormat::kBF16, 100},
+                    Case{"pages", AttentionMode::kPages, KvFormat::kInt8, 450},
+                    Case{"lserve", AttentionMode::kLServe, KvFormat::kBF16, 450},
+                    Case{"lserve_selecting", AttentionMode::kLServe, KvFormat::kInt8, 700}),
+    [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace lserve::test
