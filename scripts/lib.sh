@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Debian package names, by purpose.
 # shellcheck disable=SC2034  # read by the scripts that source this file
-BUILD_PACKAGES=(g++ cmake ninja-build ccache nlohmann-json3-dev libutf8proc-dev)
+BUILD_PACKAGES=(g++ cmake ninja-build ccache nlohmann-json3-dev libutf8proc-dev libxxhash-dev)
 # shellcheck disable=SC2034
 TEST_PACKAGES=(libgtest-dev clang-format python3 python3-pip shellcheck)
 # shellcheck disable=SC2034

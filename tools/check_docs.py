@@ -6,6 +6,9 @@ A figure is quoted as a link to the record's metric; spaces of its name are allo
 The number must be the record's value, rounded to the printed digits, the unit the record's. "@ratio"
 after the metric quotes its ratio. A fraction may be printed in %. A measured speed that is no such
 link is a violation, as is a record that is not of the documented form.
+
+A code span like `Suite.Name` names a test of tests/, which must exist. docs/properties.md names every
+test whose name begins with a property's number (P5_...), and says how many cases it runs.
 """
 
 import json
@@ -29,6 +32,14 @@ SPEED = re.compile(
 )
 NUMBER = re.compile(r"^\s*(?:about )?(-?\d[\d,]*(?:\.\d+)?)\s*(.*?)\s*$")
 COMMIT = re.compile(r"^[0-9a-f]{7,40}$")
+PROPERTIES = "docs/properties.md"
+TEST_NAME = re.compile(r"^[A-Z]\w*\.[A-Z]\w*$")
+TEST_HEAD = re.compile(r"^(?:TEST|TEST_F|TEST_P)\((\w+), (\w+)\)", re.MULTILINE)
+# A row of the table:  | P5 | what it says | `Suite.Name` | 1,000 or how else |
+TEST_ROW = re.compile(r"^\|[^|]*\|[^|]*\|\s*`([\w.]+)`\s*\|\s*([\d,]*)[^|]*\|\s*$")
+# The cases that a test runs:  test_cases(), test_cases(slow ? 30 : 300), test_cases_on_backend(1000)
+CASES = re.compile(r"\btest_cases\w*\((?:.{1,40} \? \d+ : )?(\d*)\)")
+DEFAULT_CASES = 1000
 
 
 def without_code_blocks(text):
@@ -135,6 +146,10 @@ def check_link(gate_, records, path, line, text, target):
 def check_code_span(gate_, tree, path, line, span):
     """A code span that looks like a path of the tree must be one."""
     first = span.split("/")[0]
+    if TEST_NAME.match(span) and not gate_.exists(span):
+        if span not in tree["tests"]:
+            gate_.report(path, line, f"no test is named {span}")
+        return
     if not PATH.match(span) or first in ("build", "..", "."):
         return
     if "/" not in span:
@@ -164,6 +179,37 @@ def check_document(gate_, records, tree, path):
             gate_.report(path, number, f'"{speed.group(0)}" is quoted without its record')
 
 
+def find_tests(gate_):
+    """{Suite.Name: its cases, or None where it does not say}, of the GoogleTest programs."""
+    found = {}
+    for path in gate_.files("tests", ("_test.cc",)):
+        text = gate_.read(path)
+        heads = list(TEST_HEAD.finditer(text))
+        for head, after in zip(heads, [*heads[1:], None]):
+            cases = CASES.search(text, head.end(), after.start() if after else len(text))
+            number = int(cases.group(1) or DEFAULT_CASES) if cases else None
+            found[f"{head.group(1)}.{head.group(2)}"] = number
+    return found
+
+
+def check_properties(gate_, tests):
+    """The table of the properties against the tests."""
+    if not gate_.exists(PROPERTIES):
+        return
+    listed = set()
+    for number, line in enumerate(gate_.read(PROPERTIES).split("\n"), 1):
+        row = TEST_ROW.match(line)
+        if not row:
+            continue
+        name, cases = row.group(1), row.group(2).replace(",", "")
+        listed.add(name)
+        if cases and name in tests and int(cases) != tests[name]:
+            gate_.report(PROPERTIES, number, f"{name} runs {tests[name]} cases, not {cases}")
+    for name in sorted(tests):
+        if re.match(r"P\d+_", name.split(".")[1]) and name not in listed:
+            gate_.report(PROPERTIES, 0, f"the table lacks {name}")
+
+
 def check(gate_):
     records = {p: check_record(gate_, p) for p in gate_.files(RECORDS, (".json",))}
     everything = gate_.files("", ("",))
@@ -171,7 +217,9 @@ def check(gate_):
         "names": {os.path.basename(p) for p in everything},
         "folders": {p.split("/")[0] for p in everything if "/" in p}
         | {p.split("/")[1] for p in everything if p.startswith("src/") and p.count("/") > 1},
+        "tests": find_tests(gate_),
     }
+    check_properties(gate_, tree["tests"])
     for path in gate_.files("", (".md",)):
         check_document(gate_, records, tree, path)
 

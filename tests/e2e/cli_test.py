@@ -6,10 +6,13 @@ Run by scripts/test with LSERVE_BIN naming the binary. Exit codes (system.md 9):
 
 import json
 import os
+import pty
 import random
 import resource
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -136,6 +139,66 @@ class Outputs(unittest.TestCase):
             self.assertGreater(figure["decode_tokens_per_s"], 0)
 
 
+def write_adapter(directory, tensors, **config):
+    """A PEFT adapter of rank 2 on the retriever; tensors: name -> (shape, value of all elements)."""
+    base = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["v_proj"],
+            "layers_to_transform": [0]}
+    header, data = {}, b""
+    for name, (shape, value) in tensors.items():
+        part = struct.pack("<f", value) * (shape[0] * shape[1])
+        header[f"base_model.model.model.layers.0.self_attn.v_proj.{name}.weight"] = {
+            "dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    text = json.dumps(header).encode()
+    directory.mkdir(exist_ok=True)
+    (directory / "adapter_config.json").write_text(json.dumps({**base, **config}))
+    (directory / "adapter_model.safetensors").write_bytes(
+        len(text).to_bytes(8, "little") + text + data)
+
+
+class Adapters(unittest.TestCase):
+    """--lora; what an adapter computes is tests/engine/lora_adapter_test.cc's business."""
+
+    def setUp(self):
+        self.dir = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def write(self, value_b, rows=256, **config):
+        write_adapter(self.dir, {"lora_A": ([2, 384], 1.0), "lora_B": ([rows, 2], value_b)},
+                      **config)
+
+    def test_it_is_applied_and_reported(self):
+        plain = run_json(QUESTION, "-n", "8", "--ignore-eos")["token_ids"]
+        self.write(0.0)
+        same = run_json(QUESTION, "-n", "8", "--ignore-eos", "--lora", self.dir)
+        self.assertEqual(same["token_ids"], plain)
+        self.write(5.0)
+        other = run_json(QUESTION, "-n", "8", "--ignore-eos", "--lora", self.dir)
+        self.assertNotEqual(other["token_ids"], plain)
+        none = run_json(QUESTION, "-n", "8", "--ignore-eos", "--lora", self.dir, "--lora-scale", "0")
+        self.assertEqual(none["token_ids"], plain)
+        out = json.loads(lserve("info", MODEL, "--lora", self.dir, "--json").stdout)
+        self.assertEqual(out["adapter"]["modules"], ["v_proj"])
+        self.assertEqual(out["adapter"]["layers"], 1)
+        self.assertEqual(out["adapter"]["highest_rank"], 2)
+        self.assertIn("LoRA of rank 2", lserve("info", MODEL, "--lora", self.dir).stdout)
+        self.assertIsNone(json.loads(lserve("info", MODEL, "--json").stdout)["adapter"])
+
+    def test_a_wrong_one_is_refused_by_name(self):
+        for words, change in ((("lora_B.weight", "[128, 2]", "[256, 2]"), {"rows": 128}),
+                              (("lora_A.weight", "[2, 384]", "[3, 384]"), {"r": 3}),
+                              (("use_dora",), {"use_dora": True}),
+                              (("lora_A.weight", "is missing"), {"layers_to_transform": [0, 1]})):
+            self.write(1.0, **change)
+            done = lserve("run", MODEL, "x", "--lora", self.dir)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            for word in words:
+                self.assertIn(word, done.stderr)
+        done = lserve("info", MODEL, "--lora", self.dir / "absent")
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("adapter_config.json", done.stderr)
+
+
 class Inputs(unittest.TestCase):
     def count(self, *args, **kwargs):
         return json.loads(lserve("tokenize", MODEL, *args, "--json", **kwargs).stdout)
@@ -231,6 +294,24 @@ class BadInput(unittest.TestCase):
             '{"architectures": ["MistralForCausalML"], "model_type": "x"}')
         self.expect(3, lserve("run", empty, "x"), "MistralForCausalML", "MistralForCausalLM")
 
+    def test_what_would_change_the_result_is_refused_by_name(self):
+        models = ROOT / "tests/data/models"
+        cases = [
+            ("llama3_gqa4", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
+            ("mistral", {"sliding_window": 64}, "sliding_window"),
+            ("llama2_mha", {"quantization_config": {"quant_method": "awq"}}, "awq"),
+            ("minitron_hd128", {"hidden_act": "gelu"}, "hidden_act"),
+        ]
+        for name, changes, word in cases:
+            folder = shutil.copytree(models / name, self.dir / name)
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps(config | changes))
+            self.expect(3, lserve("run", folder, "x"), word)
+        # A type that is known and not used, in a tensor of the same size.
+        norm = b"output_norm.weight" + struct.pack("<IQ", 1, 384)
+        data = MODEL.read_bytes().replace(norm + struct.pack("<I", 0), norm + struct.pack("<I", 26))
+        self.expect(3, lserve("run", self.write("int.gguf", data), "x"), "output_norm.weight", "I32")
+
     def test_random_damage_never_ends_in_a_signal(self):
         seed = int(os.environ.get("LSERVE_TEST_SEED", "20261124"))
         rng = random.Random(seed)
@@ -313,6 +394,130 @@ class BadInput(unittest.TestCase):
         self.assertEqual(process.returncode, 130, err)
         self.assertTrue(out.endswith("\n"))
         self.assertIn("tokens/s", err)
+
+    def test_ctrl_c_in_a_chat(self):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(LSERVE, [LSERVE, "run", str(MODEL), "-c", "64k", "--ignore-eos", "-q"])
+        seen = b""
+
+        def wait_for(text, count):
+            nonlocal seen
+            end = time.monotonic() + 30
+            while seen.count(text) < count and time.monotonic() < end:
+                if select.select([terminal], [], [], 0.1)[0]:
+                    seen += os.read(terminal, 4096)
+            self.assertGreaterEqual(seen.count(text), count, seen[-200:])
+
+        try:
+            wait_for(b"> ", 1)
+            os.write(terminal, b"Once upon a time\n")
+            wait_for(b"\n", 1)
+            wait_for(b" ", 8)  # the answer has begun
+            os.write(terminal, b"\x03")
+            wait_for(b"> ", 2)  # it stopped, and the chat goes on
+            os.write(terminal, b"\x03")
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 130)
+        finally:
+            os.close(terminal)
+
+    def test_an_empty_stop_is_refused(self):
+        self.expect(2, lserve("run", MODEL, "x", "--stop", ""), "--stop", "empty")
+
+
+class KvFiles(unittest.TestCase):
+    """Another question about the same document, from one run to the next."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = Path(tempfile.mkdtemp())
+        text = (ROOT / "tests/data/texts/english_prose.txt").read_text()[:900]
+        cls.book = cls.dir / "book.txt"
+        cls.book.write_text(f"The pass key for amber-falcon is 40213.\n{text}\n"
+                            f"The pass key for silent-otter is 77120.\n")
+        cls.args = ("-n", "8", "--stop", "\n", "--streaming-heads", PATTERN, "-c", "2k")
+        cls.kv = cls.dir / "book.kv"
+        cls.first = cls.ask("amber-falcon", "--kv-save", cls.kv)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.dir)
+
+    @classmethod
+    def ask(cls, who, *args, **kwargs):
+        return run_json("-f", cls.book, f"What is the pass key for {who}?", *cls.args, *args,
+                        **kwargs)
+
+    def failing(self, code, *args, **kwargs):
+        done = lserve("run", MODEL, "-f", self.book, "Why?", *self.args, *args, **kwargs)
+        self.assertEqual(done.returncode, code, done.stderr)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error[")]
+        self.assertEqual(len(errors), 1, done.stderr)
+        self.assertNotIn("Terminated", done.stderr)
+        return errors[0]
+
+    def test_the_same_and_another_question(self):
+        self.assertGreater(self.first["kv_file"]["saved_tokens"], 900)
+        for who, key in (("amber-falcon", "40213"), ("silent-otter", "77120")):
+            warm, cold = self.ask(who, "--kv-load", self.kv), self.ask(who)
+            self.assertIn(key, warm["text"])
+            self.assertEqual(warm["token_ids"], cold["token_ids"])
+            cached = warm["usage"]["prompt_tokens_details"]["cached_tokens"]
+            self.assertGreater(cached, 900)
+            self.assertEqual(cached, warm["kv_file"]["restored_tokens"])
+            self.assertGreater(warm["kv_file"]["restore_ms"], 0)
+            self.assertNotIn("kv_file", cold)
+
+    def test_another_document_is_computed_with_a_warning(self):
+        done = lserve("run", MODEL, QUESTION, *self.args, "--kv-load", self.kv)
+        self.assertEqual((done.returncode, done.stdout), (0, " 40213\n"), done.stderr)
+        self.assertIn("too few to go on from", done.stderr)
+
+    def test_what_differs_is_refused_by_name(self):
+        self.assertIn("KV format", self.failing(3, "--kv-load", self.kv, "--kv-cache-dtype", "int8"))
+        self.assertIn("head pattern", self.failing(3, "--kv-load", self.kv, "--sink-tokens", "64"))
+        self.assertIn("No such file", self.failing(3, "--kv-load", self.dir / "none.kv"))
+        self.assertIn("not a KV file", self.failing(3, "--kv-load", self.book))
+
+    def test_cuts_and_damage(self):
+        whole = self.kv.read_bytes()
+        damaged = self.dir / "damaged.kv"
+        rng = random.Random(20261124)
+        for i in range(12):
+            if i % 2 == 0:
+                damaged.write_bytes(whole[:rng.randrange(len(whole))])
+            else:
+                at = rng.randrange(len(whole))
+                damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1:])
+            self.assertIn("damaged.kv", self.failing(3, "--kv-load", damaged))
+
+    def test_places_that_cannot_be_written(self):
+        start = time.monotonic()
+        self.failing(1, "--kv-save", self.dir / "none" / "x.kv")
+        self.failing(1, "--kv-save", "/dev/full")
+        self.assertLess(time.monotonic() - start, 5)
+
+    def test_a_full_disk_keeps_the_old_file_and_the_answer(self):
+        kept = self.dir / "kept.kv"
+        kept.write_bytes(b"old")
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+        done = lserve("run", MODEL, "-f", self.book, "What is the pass key for silent-otter?",
+                      *self.args, "--kv-save", kept, preexec_fn=limit)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("77120", done.stdout)
+        self.assertIn("kept.kv: cannot be written", done.stderr)
+        self.assertEqual(kept.read_bytes(), b"old")
+        self.assertEqual([p.name for p in self.dir.glob("*.part")], [])
+
+    def test_a_chat_has_no_prompt_to_keep(self):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(LSERVE, [LSERVE, "run", str(MODEL), "--kv-save", str(self.dir / "chat.kv")])
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 2)
+        os.close(terminal)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-// Logits against transformers, float32, 512 positions of three texts (tests/data/logits).
+// Logits against transformers, float32, 512 positions of up to three texts (tests/data/logits), and
+// of an adapter against peft on the dequantised base.
 //
 // The reference backend with fp32 keys and values must agree: the same first token wherever the
 // golden's two largest differ by more than the tolerance, and no logit further off than 2e-3 of the
 // row's range. The cpu backend, with its int8 activations, must give the same first token at 97 %
 // of the positions and a negative log-likelihood within 0.3 % of the reference backend's on each
 // text.
+#include <array>
 #include <cmath>
 #include <map>
+#include <span>
 
 #include "support/engine_harness.h"
 #include "support/logit_golden.h"
@@ -17,7 +20,7 @@ namespace lserve::test {
 namespace {
 
 constexpr float kTolerance = 2e-3F;  // of the golden row's logit range
-const char* const kTexts[] = {"english_prose", "technical", "multilingual"};
+constexpr std::array<const char*, 3> kTexts = {"english_prose", "technical", "multilingual"};
 
 Record& record() {
   static Record instance("quality_logits_vs_transformers", "e2e_test --gtest_filter=LogitGolden.*");
@@ -81,9 +84,17 @@ Agreement compare(Harness& harness, const LogitGolden& golden) {
   return agreement;
 }
 
-EngineConfig config_for(const std::string& path, BackendKind kind) {
+// A model, perhaps with an adapter, and the name of its goldens.
+struct Subject {
+  std::string path;
+  std::string golden_name;
+  std::string adapter = {};
+};
+
+EngineConfig config_for(const Subject& subject, BackendKind kind) {
   EngineConfig config;
-  config.model_path = path;
+  config.model_path = subject.path;
+  config.lora_path = subject.adapter;
   config.mode = AttentionMode::kDense;
   config.max_model_len = 512;
   config.backend.kind = kind;
@@ -110,29 +121,37 @@ void judge(const std::string& text, const Agreement& exact, const Agreement& fas
   EXPECT_LE(std::abs(drift), 0.003);
 }
 
-void check_model(const std::string& path, const std::string& golden_name) {
-  OPEN_HARNESS(reference, config_for(path, BackendKind::kReference));
-  OPEN_HARNESS(cpu, config_for(path, BackendKind::kCpu));
-  for (const char* text : kTexts) {
-    SCOPED_TRACE(golden_name + " " + text);
-    const LogitGolden golden = read_golden(golden_name + "_" + text);
+void check_model(const Subject& subject, std::span<const char* const> texts = kTexts) {
+  OPEN_HARNESS(reference, config_for(subject, BackendKind::kReference));
+  OPEN_HARNESS(cpu, config_for(subject, BackendKind::kCpu));
+  for (const char* text : texts) {
+    SCOPED_TRACE(subject.golden_name + " " + text);
+    const LogitGolden golden = read_golden(subject.golden_name + "_" + text);
     ASSERT_EQ(golden.positions.size(), 512U);
-    judge(golden_name + " " + text, compare(reference, golden), compare(cpu, golden));
+    judge(subject.golden_name + " " + text, compare(reference, golden), compare(cpu, golden));
   }
 }
 
-TEST(LogitGolden, Retriever) { check_model(retriever_gguf(), "retriever_q8"); }
+TEST(LogitGolden, Retriever) { check_model({retriever_gguf(), "retriever_q8"}); }
 
 TEST(LogitGolden, RetrieverBf16Directory) {
   const auto path = retriever_directory();
   if (!path) GTEST_SKIP() << kNoRetrieverDirectory;
-  check_model(*path, "retriever_bf16");
+  check_model({*path, "retriever_bf16"});
 }
 
 TEST(LogitGolden, SmolLm2) {
   const auto path = smollm2_gguf();
   if (!path) GTEST_SKIP() << kNoSmolLm2;
-  check_model(*path, "smollm2");
+  check_model({*path, "smollm2"});
+}
+
+TEST(LogitGolden, SmolLm2WithTheLongAdapter) {
+  const auto path = smollm2_gguf();
+  const auto adapter = smollm2_long_adapter();
+  if (!path) GTEST_SKIP() << kNoSmolLm2;
+  if (!adapter) GTEST_SKIP() << kNoLongAdapter;
+  check_model({*path, "smollm2_long", *adapter}, std::span(kTexts).first(1));
 }
 
 }  // namespace

@@ -61,9 +61,36 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 TEST(Properties, P1BudgetOfTheContextIsDenseToTheBit) {
-  EngineConfig config = config_for(AttentionMode::kPages);
-  config.attention.token_budget = 2048;
-  EXPECT_TRUE(same_bits(logits_with(config), logits_with(config_for(AttentionMode::kDense))));
+  const std::vector<float> dense = logits_with(config_for(AttentionMode::kDense));
+  for (const SelectorGroup group : {SelectorGroup::kMax, SelectorGroup::kPerQueryHead}) {
+    EngineConfig config = config_for(AttentionMode::kPages);
+    config.attention.token_budget = 2048;
+    config.attention.selector_group = group;
+    EXPECT_TRUE(same_bits(logits_with(config), dense)) << selector_group_name(group);
+  }
+}
+
+// K and V are read once for every list, and the counts say so.
+TEST(Properties, QueryHeadsThatSelectAloneReadTheirOwnPages) {
+  std::vector<float> logits[2];
+  AttentionCounts counts[2];
+  for (const bool alone : {false, true}) {
+    EngineConfig config = config_for(AttentionMode::kPages);
+    config.attention.token_budget = 384;
+    if (alone) config.attention.selector_group = SelectorGroup::kPerQueryHead;
+    OPEN_HARNESS(harness, config);
+    Sequence sequence = harness.engine->new_sequence();
+    const size_t i = alone ? 1 : 0;
+    logits[i] = logits_of(*harness.engine, sequence, text_tokens(harness, 1500));
+    counts[i] = harness.engine->counts();
+    const int64_t group = harness.engine->config().gqa_group_size();
+    ASSERT_GT(group, 1);
+    if (!alone) continue;
+    EXPECT_EQ(counts[1].decode_held, counts[0].decode_held);
+    EXPECT_EQ(counts[1].decode_read, counts[0].decode_read * group);
+    EXPECT_EQ(counts[1].refreshes, counts[0].refreshes * group);
+  }
+  EXPECT_FALSE(same_bits(logits[0], logits[1]));
 }
 
 TEST(Properties, P2NothingStreamingAndNothingSelectedIsDenseToTheBit) {
@@ -88,10 +115,11 @@ TEST(Properties, P10ReuseOfOneStepIsAFreshSelectionEveryStep) {
 }
 
 TEST(Properties, P14WhatPagesHoldBeforeIsNeverRead) {
-  for (const KvFormat format : {KvFormat::kBF16, KvFormat::kInt8}) {
+  for (const KvFormat format : {KvFormat::kBF16, KvFormat::kInt8, KvFormat::kInt4}) {
     EngineConfig config = config_for(AttentionMode::kLServe);
     config.attention.token_budget = 384;
     config.kv_format = format;
+    if (format == KvFormat::kInt4) config.attention.page_score = PageScore::kMeanStd;
     const std::vector<float> clean = logits_with(config);
     OPEN_HARNESS(harness, config);
     for (int64_t layer = 0; layer < harness.engine->config().num_layers; ++layer) {

@@ -66,6 +66,24 @@ TEST(RetrieverAnswers, LServeInt8Cache) {
   expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, int8 cache", config);
 }
 
+TEST(RetrieverAnswers, LServeInt4Cache) {
+  EngineConfig config = config_for(AttentionMode::kLServe);
+  config.kv_format = KvFormat::kInt4;
+  expect_at_least(0.80, "lserve, half streaming, budget 1024, Q8_0, int4 cache", config);
+}
+
+TEST(RetrieverAnswers, LServeMeanStd) {
+  EngineConfig config = config_for(AttentionMode::kLServe);
+  config.attention.page_score = PageScore::kMeanStd;
+  expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, mean-std", config);
+}
+
+TEST(RetrieverAnswers, LServePerQueryHead) {
+  EngineConfig config = config_for(AttentionMode::kLServe);
+  config.attention.selector_group = SelectorGroup::kPerQueryHead;
+  expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, per-query-head", config);
+}
+
 TEST(RetrieverAnswers, EverythingStreamingFailsMost) {
   EngineConfig config = config_for(AttentionMode::kStreaming);
   config.streaming_fraction = 1.0;

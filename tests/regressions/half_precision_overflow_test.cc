@@ -39,7 +39,6 @@ TEST_P(HalfPrecisionOverflowTest, LargeProductsStayFinite) {
                            .kv = kv.view(),
                            .page_ids = kv.page_ids(),
                            .work = std::span(&work, 1),
-                           .gqa_group_size = 1,
                            .scores = TensorView(scores.data(), {1, 2})});
     backend().synchronize();
     const double exact = 300.0 * 400 * 128;

@@ -37,7 +37,7 @@ TEST(MixedLengthsTableStride, EveryItemPointsAtItsOwnTable) {
     BatchView batch;
     for (size_t i = 0; i < lengths.size(); ++i) batch.add(sequences[i], 1, &selections[i]);
     DecodePlan plan;
-    plan_decode(batch, pattern, 1, config, &plan);
+    plan_decode(batch, pattern, 1, config, 1, &plan);
     ASSERT_EQ(plan.score.size(), 2U * 4U);  // four of the six are beyond the budget
     for (size_t i = 0; i < plan.score.size(); ++i) {
       const PageScoreWork& work = plan.score[i];

@@ -17,9 +17,10 @@ class NegativeScoresTest : public BackendTest {};
 constexpr int32_t kPages = 40;
 constexpr int32_t kHeadDim = 64;
 
-TEST_P(NegativeScoresTest, BestOfNegativePagesWins) {
+void expect_best_wins(Backend* backend, PageScore page_score) {
   Random random(test_seed());
   PagedKvView kv{.format = KvFormat::kF32,
+                 .page_score = page_score,
                  .num_pages = kPages,
                  .num_heads = 1,
                  .head_dim = kHeadDim,
@@ -43,11 +44,11 @@ TEST_P(NegativeScoresTest, BestOfNegativePagesWins) {
   std::vector<float> v = k;
   const int32_t head = 0;
   const Shape kv_dims{kTokens, 1, kHeadDim};
-  backend().write_kv({.k = TensorView(k.data(), kv_dims),
-                      .v = TensorView(v.data(), kv_dims),
-                      .kv = kv,
-                      .kv_heads = std::span(&head, 1),
-                      .slots = slots});
+  backend->write_kv({.k = TensorView(k.data(), kv_dims),
+                     .v = TensorView(v.data(), kv_dims),
+                     .kv = kv,
+                     .kv_heads = std::span(&head, 1),
+                     .slots = slots});
 
   std::vector<float> q(kHeadDim, 1.0F);
   std::vector<int32_t> page_ids;
@@ -55,23 +56,28 @@ TEST_P(NegativeScoresTest, BestOfNegativePagesWins) {
   const PageScoreWork work{.kv_len = kTokens};
   std::vector<float> scores(kPages + 8, 0.0F);  // zeros, as the published code has them
   const TensorView scores_view(scores.data(), {1, kPages + 8});
-  backend().page_scores({.q = TensorView(q.data(), {1, 1, kHeadDim}),
-                         .kv = kv,
-                         .page_ids = page_ids,
-                         .work = std::span(&work, 1),
-                         .gqa_group_size = 1,
-                         .scores = scores_view});
+  backend->page_scores({.q = TensorView(q.data(), {1, 1, kHeadDim}),
+                        .kv = kv,
+                        .page_ids = page_ids,
+                        .work = std::span(&work, 1),
+                        .scores = scores_view});
   const int32_t row = 0;
   std::vector<int32_t> selected(4);
-  backend().select_pages({.scores = scores_view,
-                          .num_pages = std::span(&kPages, 1),
-                          .rows = std::span(&row, 1),
-                          .budget = 4,
-                          .num_sink_pages = 1,
-                          .selected = TensorView(selected.data(), {1, 4})});
-  backend().synchronize();
+  backend->select_pages({.scores = scores_view,
+                         .num_pages = std::span(&kPages, 1),
+                         .rows = std::span(&row, 1),
+                         .budget = 4,
+                         .num_sink_pages = 1,
+                         .selected = TensorView(selected.data(), {1, 4})});
+  backend->synchronize();
   EXPECT_LT(*std::max_element(scores.begin(), scores.begin() + kPages), 0);
   EXPECT_EQ(selected, (std::vector<int32_t>{0, kBest, kPages - 2, kPages - 1}));
+}
+
+TEST_P(NegativeScoresTest, BestOfNegativePagesWins) {
+  for (const PageScore score : {PageScore::kMinMax, PageScore::kMeanStd}) {
+    expect_best_wins(&backend(), score);
+  }
 }
 
 INSTANTIATE_FOR_ALL_BACKENDS(NegativeScoresTest);

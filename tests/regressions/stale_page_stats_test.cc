@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "support/backends.h"
 
@@ -15,8 +16,12 @@ class StalePageStatsTest : public BackendTest {};
 constexpr int32_t kHeadDim = 128;
 
 TEST_P(StalePageStatsTest, NewOwnerStartsAnew) {
-  for (const int32_t logical : {16, 32, 64}) {
+  for (const auto& [page_score, logical] :
+       {std::pair(PageScore::kMinMax, 16), std::pair(PageScore::kMinMax, 32),
+        std::pair(PageScore::kMinMax, 64), std::pair(PageScore::kMeanStd, 16),
+        std::pair(PageScore::kMeanStd, 32), std::pair(PageScore::kMeanStd, 64)}) {
     PagedKvView kv{.format = KvFormat::kBF16,
+                   .page_score = page_score,
                    .num_pages = 1,
                    .num_heads = 1,
                    .head_dim = kHeadDim,
@@ -46,7 +51,6 @@ TEST_P(StalePageStatsTest, NewOwnerStartsAnew) {
                              .kv = kv,
                              .page_ids = std::span(&page_id, 1),
                              .work = std::span(&work, 1),
-                             .gqa_group_size = 1,
                              .scores = TensorView(&result, {1, 1})});
       backend().synchronize();
       return result;

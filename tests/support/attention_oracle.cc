@@ -39,7 +39,8 @@ std::vector<Number> attend(const std::vector<std::vector<float>>& keys,
 
 AttentionOracle attend_float64(const PagedKvFixture& kv, int32_t seq, int32_t head,
                                std::span<const float> q, std::span<const int32_t> tokens,
-                               double softmax_scale, double operand_rounding) {
+                               double softmax_scale, double operand_rounding,
+                               double word_rounding) {
   CHECK(!tokens.empty());
   std::vector<std::vector<float>> keys;
   std::vector<std::vector<float>> values;
@@ -59,14 +60,25 @@ AttentionOracle attend_float64(const PagedKvFixture& kv, int32_t seq, int32_t he
     naive_error = std::max(naive_error, std::abs(static_cast<double>(naive[c]) - oracle.out[c]));
   }
   double q_norm1 = 0;
-  for (const float x : q) q_norm1 += std::abs(static_cast<double>(x));
-  const double score_error = (16 * 0x1p-24 + operand_rounding) * q_norm1 * max_key * softmax_scale;
+  double q_max = 0;
+  for (const float x : q) {
+    q_norm1 += std::abs(static_cast<double>(x));
+    q_max = std::max(q_max, std::abs(static_cast<double>(x)));
+  }
+  // Every channel of q may err by a part of the largest.
+  const double by_words = word_rounding * q_max * static_cast<double>(q.size());
+  const double score_error =
+      ((16 * 0x1p-24 + operand_rounding) * q_norm1 + by_words) * max_key * softmax_scale;
   // 2 max_value bounds the range of the values, and an output cannot leave it.
   const double by_scores = std::min(2.0, std::expm1(2 * score_error)) * max_value;
   oracle.tolerance = 2 * naive_error + 1e-5 * max_value + by_scores + 1e-37;
   if (operand_rounding > 0) oracle.tolerance += 2 * operand_rounding * max_value + 1e-35;
+  // Every weight may err by a part of its page's largest, and these add up to one at most.
+  oracle.tolerance += word_rounding * kPageSize * max_value;
   return oracle;
 }
+
+double decode_word_rounding(KvFormat format) { return has_scales(format) ? 0x1.01p-16 : 0; }
 
 std::vector<int32_t> visible_from(int32_t query, const TokenWindow& window) {
   std::vector<int32_t> tokens;

@@ -24,10 +24,16 @@ struct AttentionOracle {
 // (e^2d - 1) (max v - min v) / 2, where d = 16 roundings of the products that make up a score.
 // A kernel that rounds the query and the probabilities (kernels/prefill_attention.h) by at most
 // `operand_rounding`, relative, adds that to d and to each weight, and takes subnormal numbers for
-// zero.
+// zero. One that rounds the query and the weights of codes to words (kernels/decode_attention.h) by
+// at most `word_rounding` of the largest adds that for every channel to d, and for every token of a
+// page to the weights.
 AttentionOracle attend_float64(const PagedKvFixture& kv, int32_t seq, int32_t head,
                                std::span<const float> q, std::span<const int32_t> tokens,
-                               double softmax_scale, double operand_rounding = 0);
+                               double softmax_scale, double operand_rounding = 0,
+                               double word_rounding = 0);
+
+// What decode attention may round to words by; 0 for a format without scales.
+double decode_word_rounding(KvFormat format);
 
 // The tokens that position `query` sees through a window, ascending.
 std::vector<int32_t> visible_from(int32_t query, const TokenWindow& window);

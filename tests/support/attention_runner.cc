@@ -74,6 +74,30 @@ int64_t decode_row(const PagedKvFixture& kv, const DecodeRun& run, int32_t seq, 
   return (int64_t{seq} * kv.shape().num_heads + kv_head_of(kv, head)) * run.group + g;
 }
 
+namespace {
+
+// Whom a list is for.
+struct Reader {
+  int32_t seq;
+  int32_t head;
+  int32_t first;  // query head of the group
+  int32_t count;
+};
+
+Reader reader_of(const PagedKvFixture& kv, const DecodeRun& run, const TokenLists& lists,
+                 size_t list) {
+  const auto num_heads = static_cast<size_t>(kv.shape().num_heads);
+  const size_t per_head = lists.size() / (kv.shape().kv_lens.size() * num_heads);
+  CHECK_EQ(lists.size(), per_head * kv.shape().kv_lens.size() * num_heads);
+  CHECK_EQ(run.group % static_cast<int32_t>(per_head), 0);
+  const auto count = run.group / static_cast<int32_t>(per_head);
+  return {static_cast<int32_t>(list / per_head / num_heads),
+          static_cast<int32_t>(list / per_head % num_heads),
+          static_cast<int32_t>(list % per_head) * count, count};
+}
+
+}  // namespace
+
 std::vector<float> decode(Backend* backend, PagedKvFixture* kv, const DecodeRun& run,
                           const TokenLists& lists) {
   const PagedKvShape& shape = kv->shape();
@@ -83,12 +107,12 @@ std::vector<float> decode(Backend* backend, PagedKvFixture* kv, const DecodeRun&
   std::vector<PageSpan> spans;
   for (size_t i = 0; i < lists.size(); ++i) {
     if (lists[i].empty()) continue;
-    const auto seq = static_cast<int32_t>(i) / shape.num_heads;
-    const auto head = static_cast<int32_t>(i) % shape.num_heads;
-    const auto added = spans_of(*kv, seq, lists[i]);
-    work.push_back({.seq_idx = seq,
-                    .head = head,
-                    .kv_head = kv_head_of(*kv, head),
+    const Reader reader = reader_of(*kv, run, lists, i);
+    const auto added = spans_of(*kv, reader.seq, lists[i]);
+    work.push_back({.seq_idx = reader.seq,
+                    .head = reader.head,
+                    .first_q_head = kv_head_of(*kv, reader.head) * run.group + reader.first,
+                    .num_q_heads = reader.count,
                     .first_span = static_cast<int32_t>(spans.size()),
                     .num_spans = static_cast<int32_t>(added.size())});
     spans.insert(spans.end(), added.begin(), added.end());
@@ -101,7 +125,6 @@ std::vector<float> decode(Backend* backend, PagedKvFixture* kv, const DecodeRun&
                              .pools = std::span(&view, 1),
                              .work = work,
                              .spans = spans,
-                             .gqa_group_size = run.group,
                              .softmax_scale = run.softmax_scale});
   backend->synchronize();
   return out;
@@ -112,17 +135,18 @@ std::vector<float> decode(Backend* backend, PagedKvFixture* kv, const DecodeRun&
   const PagedKvShape& shape = kv.shape();
   for (size_t i = 0; i < lists.size(); ++i) {
     if (lists[i].empty()) continue;
-    const auto seq = static_cast<int32_t>(i) / shape.num_heads;
-    const auto head = static_cast<int32_t>(i) % shape.num_heads;
-    for (int32_t g = 0; g < run.group; ++g) {
-      const int64_t row = decode_row(kv, run, seq, head, g);
-      const auto oracle = attend_float64(kv, seq, head, row_of(run.q, row, shape.head_dim),
-                                         lists[i], run.softmax_scale);
+    const Reader reader = reader_of(kv, run, lists, i);
+    for (int32_t g = reader.first; g < reader.first + reader.count; ++g) {
+      const int64_t row = decode_row(kv, run, reader.seq, reader.head, g);
+      const auto oracle =
+          attend_float64(kv, reader.seq, reader.head, row_of(run.q, row, shape.head_dim), lists[i],
+                         run.softmax_scale, 0, decode_word_rounding(shape.format));
       auto result = all_near(row_of(out, row, shape.head_dim), oracle.out, oracle.tolerance);
       if (!result) {
-        return result << "; sequence " << seq << " of " << shape.kv_lens[static_cast<size_t>(seq)]
-                      << " tokens (" << lists[i].size() << " attended), head " << head << ", group "
-                      << g << " of " << run.group << ", head_dim " << shape.head_dim << ", "
+        return result << "; sequence " << reader.seq << " of "
+                      << shape.kv_lens[static_cast<size_t>(reader.seq)] << " tokens ("
+                      << lists[i].size() << " attended), head " << reader.head << ", group " << g
+                      << " of " << run.group << ", head_dim " << shape.head_dim << ", "
                       << kv_format_name(shape.format);
       }
     }

@@ -26,7 +26,9 @@ std::vector<PageSpan> spans_of(const PagedKvFixture& kv, int32_t seq,
                                const std::vector<int32_t>& tokens);
 std::vector<int32_t> all_tokens(int32_t len);
 
-// Which tokens each (sequence, head) attends: [seq * num_heads + head].
+// Which tokens each (sequence, head) attends: [seq * num_heads + head]. Or, where there are more,
+// the query heads of a head have lists of their own: [(seq * num_heads + head) * lists + list],
+// each for an equal part of them.
 using TokenLists = std::vector<std::vector<int32_t>>;
 TokenLists dense_lists(const PagedKvFixture& kv);
 

@@ -2,8 +2,9 @@
 // gather written in the obvious way and scores out of a hash, so that tests of plans need no
 // kernel.
 //
-// Every step returns which tokens every (sequence, layer, KV head) reads. Sequences are named by a
-// key; scores depend on the key, the layer, the head, the page and the position only.
+// Every step returns which tokens the query heads of every (sequence, layer, KV head) read.
+// Sequences are named by a key; scores depend on the key, the layer, the head, the page and the
+// position only.
 #pragma once
 
 #include <algorithm>
@@ -24,10 +25,10 @@
 namespace lserve::testing {
 
 // Half of all values are ties, and most are negative, as real scores may be.
-inline float hashed_score(uint64_t key, int64_t layer, int32_t kv_head, int64_t page_idx,
+inline float hashed_score(uint64_t key, int64_t layer, int32_t first_q_head, int64_t page_idx,
                           int64_t position) {
   uint64_t mixed = key;
-  for (const int64_t value : {layer, int64_t{kv_head}, page_idx, position}) {
+  for (const int64_t value : {layer, int64_t{first_q_head}, page_idx, position}) {
     mixed = Random(mixed * 31 + static_cast<uint64_t>(value)).next();
   }
   return static_cast<float>(mixed % 8) - 7.0F;
@@ -54,6 +55,8 @@ struct HeadRead {
   uint64_t key = 0;
   int64_t layer = 0;
   int32_t kv_head = 0;
+  int32_t first_q_head = 0;
+  int32_t num_q_heads = 0;
   int64_t position = 0;
   HeadClass head_class = HeadClass::kRetrieval;
   bool refreshed = false;
@@ -70,8 +73,10 @@ struct HeadRead {
 
 class DecodeDriver {
  public:
+  static constexpr int32_t kGroup = 3;  // query heads of a KV head
+
   DecodeDriver(const HeadPattern& pattern, const AttentionConfig& config)
-      : pattern_(pattern), config_(config) {
+      : pattern_(pattern), config_(config), num_lists_(config.lists_per_kv_head(kGroup)) {
     KvCacheConfig cache;
     for (int64_t layer = 0; layer < pattern.num_layers(); ++layer) {
       cache.num_heads.push_back(
@@ -87,10 +92,11 @@ class DecodeDriver {
   // A sequence whose prompt is already in the cache.
   void add(uint64_t key, int64_t prompt_len) {
     const auto first_row = static_cast<int32_t>(selected_.size());
-    auto sequence = std::make_unique<Sequence>(key, *cache_, pattern_, first_row);
+    auto sequence = std::make_unique<Sequence>(key, *cache_, pattern_, first_row, num_lists_);
     CHECK(sequence->pages.extend(prompt_len).ok());
     sequence->pages.drop_outside_window(config_.sink_tokens, config_.local_tokens);
-    selected_.resize(selected_.size() + static_cast<size_t>(PageSelection::num_rows(pattern_)));
+    selected_.resize(selected_.size() +
+                     static_cast<size_t>(PageSelection::num_rows(pattern_, num_lists_)));
     sequences_.push_back(std::move(sequence));
   }
   void remove(uint64_t key) {
@@ -106,7 +112,7 @@ class DecodeDriver {
     }
     std::vector<HeadRead> reads;
     for (int64_t layer = 0; layer < pattern_.num_layers(); ++layer) {
-      plan_decode(batch_, pattern_, layer, config_, &plan_);
+      plan_decode(batch_, pattern_, layer, config_, kGroup, &plan_);
       pages_read_ += plan_.pages_read;
       pages_held_ += plan_.pages_held;
       run_selector(layer);
@@ -130,8 +136,9 @@ class DecodeDriver {
  private:
   static constexpr int64_t kPoolPages = 400;
   struct Sequence {
-    Sequence(uint64_t name, KvCache& cache, const HeadPattern& pattern, int32_t first_row)
-        : key(name), pages(cache), selection(pattern, first_row) {}
+    Sequence(uint64_t name, KvCache& cache, const HeadPattern& pattern, int32_t first_row,
+             int32_t num_lists)
+        : key(name), pages(cache), selection(pattern, first_row, num_lists) {}
     uint64_t key;
     SequencePages pages;
     PageSelection selection;
@@ -143,7 +150,7 @@ class DecodeDriver {
       std::vector<float> scores;
       for (int32_t page = 0; page < plan_.select_num_pages[i]; ++page) {
         scores.push_back(
-            hashed_score(key_of(work.seq_idx), layer, work.kv_head, page, work.kv_len - 1));
+            hashed_score(key_of(work.seq_idx), layer, work.first_q_head, page, work.kv_len - 1));
       }
       selected_[static_cast<size_t>(plan_.select_rows[i])] =
           select_by_sorting(scores, config_.budget_pages(), config_.num_sink_pages());
@@ -175,12 +182,17 @@ class DecodeDriver {
     HeadRead read;
     read.key = sequence.key;
     read.layer = layer;
-    read.kv_head = work.kv_head;
+    read.kv_head = work.first_q_head / kGroup;
+    read.first_q_head = work.first_q_head;
+    read.num_q_heads = work.num_q_heads;
     read.position = sequence.pages.kv_len() - 1;
     read.head_class = static_cast<HeadClass>(work.pool);
-    CHECK_EQ(pattern_.heads(layer, read.head_class)[static_cast<size_t>(work.head)], work.kv_head);
+    CHECK_EQ(pattern_.heads(layer, read.head_class)[static_cast<size_t>(work.head)], read.kv_head);
+    CHECK_LE(work.first_q_head + work.num_q_heads, (read.kv_head + 1) * kGroup);
     for (const PageScoreWork& score : plan_.score) {
-      read.refreshed |= score.seq_idx == work.seq_idx && score.kv_head == work.kv_head;
+      if (score.seq_idx != work.seq_idx || score.first_q_head != work.first_q_head) continue;
+      CHECK_EQ(score.num_q_heads, work.num_q_heads);
+      read.refreshed = true;
     }
     const std::span<const int32_t> ids = sequence.pages.table(read.head_class).ids();
     for (int32_t i = 0; i < work.num_spans; ++i) {
@@ -206,6 +218,7 @@ class DecodeDriver {
 
   HeadPattern pattern_;
   AttentionConfig config_;
+  int32_t num_lists_;
   MemoryBackend backend_;
   std::unique_ptr<KvCache> cache_;
   std::vector<std::unique_ptr<Sequence>> sequences_;

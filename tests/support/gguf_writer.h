@@ -55,8 +55,10 @@ enum GgmlTypeCode : uint32_t {
   kGgmlF16 = 1,
   kGgmlQ4_0 = 2,
   kGgmlQ4_1 = 3,
+  kGgmlQ5_0 = 6,
   kGgmlQ8_0 = 8,
   kGgmlQ4_K = 12,
+  kGgmlQ6_K = 14,
   kGgmlBF16 = 30
 };
 
@@ -102,6 +104,12 @@ struct GgufWriter {
     ByteString value;
     value.put<uint32_t>(kGgufI32).put<uint64_t>(list.size());
     for (const int32_t one : list) value.put(one);
+    add(key, kGgufArray, value);
+  }
+  void f32s(const std::string& key, const std::vector<float>& list) {
+    ByteString value;
+    value.put<uint32_t>(kGgufF32).put<uint64_t>(list.size());
+    for (const float one : list) value.put(one);
     add(key, kGgufArray, value);
   }
   // Replaces the entry, or adds it.

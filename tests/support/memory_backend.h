@@ -17,6 +17,7 @@ class MemoryBackend final : public Backend {
       : allocations_left_(max_allocations) {}
 
   std::string describe() const override { return "memory only"; }
+  std::string arithmetic() const override { return "none"; }
   Result<Buffer> allocate(size_t bytes) override {
     if (allocations_left_-- <= 0) return memory_error("out of memory, on purpose");
     allocated_bytes.push_back(static_cast<int64_t>(bytes));

@@ -23,6 +23,12 @@ inline std::optional<std::string> retriever_directory() {
   return directory_exists(path) ? std::optional(path) : std::nullopt;
 }
 
+// Its sibling of the larger models' shape: head_dim 128, 6 layers x 2 KV heads of 4 query heads.
+inline std::optional<std::string> retriever_hd128() {
+  std::string path = source_path("../shared/models/retriever-11m-hd128");
+  return directory_exists(path) ? std::optional(path) : std::nullopt;
+}
+
 // SmolLM2-135M-Instruct Q4_1, as scripts/get-smollm2 caches it.
 inline std::optional<std::string> smollm2_gguf() {
   const char* given = std::getenv("LSERVE_SMOLLM2");
@@ -38,8 +44,16 @@ inline std::optional<std::string> smollm2_gguf() {
   return file_exists(path) ? std::optional(path) : std::nullopt;
 }
 
+// The adapter that lengthens SmolLM2 to 64K.
+inline std::optional<std::string> smollm2_long_adapter() {
+  std::string path = source_path("../shared/models/smollm2-135m-long");
+  return directory_exists(path) ? std::optional(path) : std::nullopt;
+}
+
 inline constexpr const char* kNoSmolLm2 =
     "SmolLM2 is not in the cache: scripts/get-smollm2 gets it";
+inline constexpr const char* kNoLongAdapter = "smollm2-135m-long is not beside the tree";
+inline constexpr const char* kNoRetrieverHd128 = "retriever-11m-hd128 is not beside the tree";
 inline constexpr const char* kNoRetrieverDirectory = "the bf16 retriever is not beside the tree";
 
 }  // namespace lserve::test

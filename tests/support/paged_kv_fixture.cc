@@ -2,9 +2,9 @@
 #include "support/paged_kv_fixture.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -116,6 +116,7 @@ PagedKvView PagedKvFixture::view() {
   kv.num_heads = shape_.num_heads;
   kv.head_dim = shape_.head_dim;
   kv.logical_page_size = shape_.logical_page_size;
+  kv.page_score = shape_.page_score;
   return kv;
 }
 
@@ -159,7 +160,8 @@ double PagedKvFixture::magnitude(bool is_key, int32_t seq, int32_t head, int32_t
     const int64_t page = slot(seq, token) / kPageSize;
     const KvScale& scale =
         (is_key ? kv.k_scales(page, head) : kv.v_scales(page, head))[token % kPageSize];
-    return 255.0 * to_float(scale.scale) + std::abs(to_float(scale.min));
+    return largest_code(shape_.format) * static_cast<double>(to_float(scale.scale)) +
+           std::abs(to_float(scale.min));
   }
   double max = 0;
   for (const float x : is_key ? key(seq, head, token) : value(seq, head, token)) {
@@ -193,30 +195,60 @@ void PagedKvFixture::poison_token(int32_t seq, int32_t token) {
 }
 
 void PagedKvFixture::recompute_stats() {
-  const PagedKvView kv = view();
-  const auto head_dim = static_cast<size_t>(shape_.head_dim);
-  std::vector<float> key(head_dim);
   for (size_t seq = 0; seq < shape_.kv_lens.size(); ++seq) {
     const auto s = static_cast<int32_t>(seq);
     for (int32_t h = 0; h < shape_.num_heads; ++h) {
-      const int32_t len = shape_.kv_lens[seq];
-      for (int32_t first = 0; first < len; first += shape_.logical_page_size) {
-        std::vector<float> min(head_dim, std::numeric_limits<float>::infinity());
-        std::vector<float> max(head_dim, -std::numeric_limits<float>::infinity());
-        for (int32_t t = first; t < std::min(len, first + shape_.logical_page_size); ++t) {
-          read(true, s, h, t, key);
-          for (size_t c = 0; c < head_dim; ++c) {
-            min[c] = key[c] < min[c] ? key[c] : min[c];
-            max[c] = key[c] > max[c] ? key[c] : max[c];
-          }
+      for (int32_t first = 0; first < shape_.kv_lens[seq]; first += shape_.logical_page_size) {
+        if (shape_.page_score == PageScore::kMinMax) {
+          recompute_min_max(s, h, first);
+        } else {
+          recompute_mean_std(s, h, first);
         }
-        bf16* stats = kv.stats(slot(s, first) / kPageSize, h) +
-                      first % kPageSize / shape_.logical_page_size * 2 * shape_.head_dim;
-        std::transform(min.begin(), min.end(), stats, to_bf16_floor);
-        std::transform(max.begin(), max.end(), stats + head_dim, to_bf16_ceil);
       }
     }
   }
+}
+
+void PagedKvFixture::recompute_min_max(int32_t seq, int32_t head, int32_t first) {
+  const auto head_dim = static_cast<size_t>(shape_.head_dim);
+  const int32_t end =
+      std::min(shape_.kv_lens[static_cast<size_t>(seq)], first + shape_.logical_page_size);
+  std::vector<float> min(head_dim, std::numeric_limits<float>::infinity());
+  std::vector<float> max(head_dim, -std::numeric_limits<float>::infinity());
+  for (int32_t t = first; t < end; ++t) {
+    const std::vector<float> x = key(seq, head, t);
+    for (size_t c = 0; c < head_dim; ++c) {
+      min[c] = x[c] < min[c] ? x[c] : min[c];
+      max[c] = x[c] > max[c] ? x[c] : max[c];
+    }
+  }
+  bf16* stats = view().stats(slot(seq, first) / kPageSize, head) +
+                first % kPageSize / shape_.logical_page_size * 2 * shape_.head_dim;
+  std::transform(min.begin(), min.end(), stats, to_bf16_floor);
+  std::transform(max.begin(), max.end(), stats + head_dim, to_bf16_ceil);
+}
+
+void PagedKvFixture::recompute_mean_std(int32_t seq, int32_t head, int32_t first) {
+  const auto head_dim = static_cast<size_t>(shape_.head_dim);
+  const int32_t end =
+      std::min(shape_.kv_lens[static_cast<size_t>(seq)], first + shape_.logical_page_size);
+  const auto count = static_cast<float>(end - first);
+  bf16* block = view().stats(slot(seq, first) / kPageSize, head);
+  const int32_t logical_page = first % kPageSize / shape_.logical_page_size;
+  std::vector<std::vector<float>> keys;
+  for (int32_t t = first; t < end; ++t) keys.push_back(key(seq, head, t));
+  float square_sum = 0;
+  for (size_t c = 0; c < head_dim; ++c) {
+    float sum = 0;
+    for (const auto& k : keys) sum += k[c];
+    bf16& mean = block[static_cast<size_t>(logical_page) * head_dim + c];
+    mean = to_bf16(sum / count);
+    float squares = 0;
+    for (const auto& k : keys) squares += (k[c] - to_float(mean)) * (k[c] - to_float(mean));
+    square_sum += squares;
+  }
+  const auto means = static_cast<size_t>(kPageSize / shape_.logical_page_size) * head_dim;
+  block[means + static_cast<size_t>(logical_page)] = to_bf16(std::sqrt(square_sum / count));
 }
 
 int32_t random_len(int32_t max_len, Random* random) {
@@ -230,8 +262,8 @@ int32_t random_len(int32_t max_len, Random* random) {
 
 PagedKvShape random_shape(int32_t num_seqs, int32_t max_len, Random* random) {
   PagedKvShape shape;
-  shape.format = std::array{KvFormat::kF32, KvFormat::kBF16,
-                            KvFormat::kInt8}[static_cast<size_t>(random->integer(0, 2))];
+  shape.format =
+      kKvFormats[static_cast<size_t>(random->integer(0, int64_t{std::size(kKvFormats)} - 1))];
   shape.head_dim = random->integer(0, 1) == 0 ? 64 : 128;
   shape.num_heads = static_cast<int32_t>(random->integer(1, 2));
   shape.logical_page_size = 16 << random->integer(0, 2);

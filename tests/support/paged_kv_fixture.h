@@ -19,6 +19,7 @@ struct PagedKvShape {
   int32_t head_dim = 64;
   int32_t num_heads = 1;
   int32_t logical_page_size = 16;
+  PageScore page_score = PageScore::kMinMax;
   std::vector<int32_t> kv_lens;  // tokens of each sequence
   int32_t spare_pages = 3;       // pages that nobody owns
 };
@@ -69,6 +70,9 @@ class PagedKvFixture {
   PagedKvFixture(PagedKvShape shape, Random* random);
   void assign_pages(Random* random);
   void fill_poison(Poison poison, Random* random);
+  // Statistics of the logical page that begins with token `first`, as write_kv.h defines them.
+  void recompute_min_max(int32_t seq, int32_t head, int32_t first);
+  void recompute_mean_std(int32_t seq, int32_t head, int32_t first);
   void read(bool is_key, int32_t seq, int32_t head, int32_t token, std::span<float> out) const;
   double magnitude(bool is_key, int32_t seq, int32_t head, int32_t token) const;
 
@@ -81,7 +85,7 @@ class PagedKvFixture {
 };
 
 // A random shape: format, head_dim, logical page size, and `num_seqs` lengths of 1 to max_len, with
-// a liking for the edges of pages.
+// a liking for the edges of pages. Its statistics are kMinMax.
 PagedKvShape random_shape(int32_t num_seqs, int32_t max_len, Random* random);
 int32_t random_len(int32_t max_len, Random* random);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,7 @@ struct SafetensorsWriter {
     std::string dtype;
     std::vector<int64_t> shape;
     size_t bytes;
+    std::string data = {};  // empty: bytes that differ from place to place
   };
   std::vector<Tensor> tensors;
 
@@ -33,6 +35,11 @@ struct SafetensorsWriter {
     size_t bytes = dtype == "F32" ? 4 : dtype == "I64" ? 8 : 2;
     for (const int64_t dim : shape) bytes *= static_cast<size_t>(dim);
     tensors.push_back({name, dtype, std::move(shape), bytes});
+  }
+  void add(const std::string& name, std::vector<int64_t> shape, std::span<const float> values) {
+    add(name, "F32", std::move(shape));
+    const auto bytes = std::as_bytes(values);
+    tensors.back().data.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
   Tensor* find(std::string_view name) {
     for (Tensor& tensor : tensors) {
@@ -67,7 +74,13 @@ struct SafetensorsWriter {
       entry.set("data_offsets", std::move(offsets));
       header.set(tensor.name, std::move(entry));
     }
-    return raw_safetensors(header.dump(), end);
+    std::string out = raw_safetensors(header.dump(), end);
+    size_t at = out.size() - end;
+    for (const Tensor& tensor : tensors) {
+      out.replace(at, tensor.data.size(), tensor.data);
+      at += tensor.bytes;
+    }
+    return out;
   }
 };
 

@@ -33,6 +33,11 @@ class CheckDocsTest(GateTest):
     good = {
         path: json.dumps(RECORD),
         "src/base/status.h": "",
+        "tests/base/status_test.cc": "TEST(Status, Prints) {}\n"
+        "TEST_P(Status, P1_Holds) {\n  for_each_case(test_cases_on_backend(300), body);\n}\n"
+        "TEST(Status, P2_Default) {\n  for_each_case(test_cases(), body);\n}\n",
+        "docs/properties.md": "# Properties\n| P1 | holds | `Status.P1_Holds` | 300 |\n"
+        "| P1 | too | `Status.Prints` | by hand |\n| P2 | holds | `Status.P2_Default` | 1,000 each |\n",
         "docs/guide.md": "# Guide: part 1\nSee [the source](../src/base/status.h).\n",
         "README.md": "# Title\n[guide](docs/guide.md#guide-part-1) [web](https://example.org/x)\n"
         "`src/base/status.h` `base/status.h` `status.h` `build/release/lserve` `a/b` `x.json`\n"
@@ -75,6 +80,17 @@ class CheckDocsTest(GateTest):
     def test_speed_without_record(self):
         for text in ("200 tokens/s", "3.13 TB/s", "740 TFLOP/s", "9.7 ms/token"):
             self.caught_in_readme(f"It reaches {text}.", "without its record")
+
+    def test_names_of_tests(self):
+        self.assert_accepted({"docs/guide.md": "# Guide: part 1\n`Status.Prints`\n"})
+        self.caught_in_readme("`Status.Gone`", "no test is named Status.Gone")
+        table = "docs/properties.md"
+        good = self.good[table]
+        self.assert_caught({table: good.replace("`Status.Prints`", "`Status.Gone`")}, "no test")
+        self.assert_caught({table: good.replace("300", "400")}, "runs 300 cases, not 400")
+        self.assert_caught({table: good.replace("1,000", "100")}, "runs 1000 cases, not 100")
+        lacking = good.replace("| P1 | holds | `Status.P1_Holds` | 300 |\n", "")
+        self.assert_caught({table: lacking}, "the table lacks Status.P1_Holds")
 
     def test_records(self):
         quiet = {"README.md": "# Title\n"}
