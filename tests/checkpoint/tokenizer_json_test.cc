@@ -256,14 +256,17 @@ TEST(TokenizerJson, ChatTemplateComesFromItsOwnFileFirst) {
   directory.write("tokenizer.json", small_json());
   directory.write("tokenizer_config.json",
                   R"({"chat_template": [{"name": "rag", "template": "r"},
+                                        {"name": "tool_use", "template": "t"},
                                         {"name": "default", "template": "d"}]})");
   directory.write("special_tokens_map.json", R"({"eos_token": {"content": "<s>"}})");
   auto data = read_tokenizer_json(directory.path(), kVocab);
   ASSERT_TRUE(data.ok()) << data.status().message();
   EXPECT_EQ(data->chat_template, "d");
+  EXPECT_EQ(data->tool_use_template, "t");
   EXPECT_EQ(data->eos_token_ids, std::vector<int32_t>{6});
   directory.write("chat_template.jinja", "j");
   EXPECT_EQ(read_tokenizer_json(directory.path(), kVocab)->chat_template, "j");
+  EXPECT_FALSE(read_tokenizer_json(directory.path(), kVocab)->tool_use_template);
 }
 
 TEST(TokenizerJson, MissingTruncatedAndHostileFilesAreErrors) {

@@ -49,9 +49,7 @@ inline void score_span(const DecodeSplit& s, const DecodeState& state, const Pag
                        int begin, int num_keys) {
   for (int i = 0; i < num_keys; i += 4) {
     const uint8_t* rows[4];
-    for (int j = 0; j < 4; ++j) {
-      rows[j] = tile.key(begin + (i + j < num_keys ? i + j : num_keys - 1));
-    }
+    next_4_keys(tile, begin + i, begin + num_keys - 1, rows);
     prefetch(tile.value(begin + i), 4 * tile.vector_bytes);
     dot_rows<Kv>(rows, state.q, s.group, s.kv.head_dim, state.p + i, kPageTokens);
   }

@@ -118,9 +118,7 @@ inline void score_codes(const DecodeSplit& s, const CodesState& state, const Pag
   prefetch(reinterpret_cast<const uint8_t*>(tile.scales(0)), 8 * kPageTokens);
   for (int i = 0; i < num_keys; i += 4) {
     const uint8_t* rows[4];
-    for (int j = 0; j < 4; ++j) {
-      rows[j] = tile.key(begin + (i + j < num_keys ? i + j : num_keys - 1));
-    }
+    next_4_keys(tile, begin + i, begin + num_keys - 1, rows);
     prefetch(tile.value(begin + i), 4 * tile.vector_bytes);
     dot_codes<Kv>(s, state, rows, i, 0);
   }

@@ -107,6 +107,15 @@ struct PageTile {
   int64_t vector_bytes;
 };
 
+// The keys from `first` on, but none behind `last`: that one is repeated.
+template <class Kv>
+inline void next_4_keys(const PageTile<Kv>& tile, int64_t first, int64_t last,
+                        const uint8_t* (&rows)[4]) {
+  const uint8_t* end = tile.key(last);
+  const uint8_t* row = tile.key(first);
+  for (int i = 0; i < 4; ++i, row += tile.vector_bytes) rows[i] = row < end ? row : end;
+}
+
 // Scale and minimum of up to a page's tokens.
 struct Scales {
   float scale[kPageTokens];
