@@ -68,7 +68,8 @@ TEST_P(KvError, P15_HalfAStepBoundsScoresAndOutputs) {
       }
     }
     const auto before = attend_float64(exact, 0, 0, q, all_tokens(len), scale);
-    const auto after = attend_float64(stored, 0, 0, q, all_tokens(len), scale);
+    const auto after = attend_float64(stored, 0, 0, q, all_tokens(len), scale, 0,
+                                      decode_word_rounding(shape.format));
     const auto out = decode(&backend(), &stored, run, dense_lists(stored));
     const double share = std::min(1.0, std::expm1(2 * moved) / 2);
     for (size_t c = 0; c < q.size(); ++c) {

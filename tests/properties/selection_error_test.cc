@@ -217,7 +217,8 @@ TEST_P(SelectionError, P9_ErrorIsAtMostLostMassTimesRange) {
     const auto q = c.q(g);
     const double lost = mass(c.logits(g), parts.outside);
     const auto dense = attend_float64(c.kv, 0, 0, q, all_tokens(len), double{c.run.softmax_scale});
-    const auto sparse = attend_float64(c.kv, 0, 0, q, parts.inside, double{c.run.softmax_scale});
+    const auto sparse = attend_float64(c.kv, 0, 0, q, parts.inside, double{c.run.softmax_scale}, 0,
+                                       decode_word_rounding(c.kv.shape().format));
     for (size_t e = 0; e < dim; ++e) {
       const double error = std::abs(double{out[static_cast<size_t>(g) * dim + e]} - dense.out[e]);
       ASSERT_LE(error, lost * (high[e] - low[e]) * (1 + 1e-9) + sparse.tolerance);
