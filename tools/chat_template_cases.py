@@ -336,12 +336,15 @@ FRAGMENTS = [
     "{{ 1 .a }}|",
     # What jinja2 decides when it compiles: names that are hidden, else of loops that were left.
     "{% for m in messages %}{{ tools is none }}{% endfor %}{% set tools = 1 %}{{ tools }}",
-    "{% set tools = 1 %}{% for m in [1] %}{{ tools }}{% set tools = 2 %}{{ tools }}{% endfor %}{{ tools }}",
+    "{% set tools = 1 %}{% for m in [1] %}{{ tools }}{% set tools = 2 %}{{ tools }}{% endfor"
+    " %}{{ tools }}",
     "{% if x %}{% set messages = 1 %}{% endif %}{{ messages | length }}",
-    "{% if x %}{% set messages = 1 %}{% elif y %}{% set messages = 2 %}{% else %}{% set messages = 3 %}{% endif %}"
+    "{% if x %}{% set messages = 1 %}{% elif y %}{% set messages = 2 %}{% else %}{% set messages"
+    " = 3 %}{% endif %}"
     "{{ messages }}",
     "{% macro m() %}{{ tools is none }}{% endmacro %}{{ m() }}{% set tools = 1 %}{{ m() }}",
-    "{% set a = 1 %}{% macro m() %}{{ a }}{% endmacro %}{% for i in [1] %}{% set a = 2 %}{{ m() }}{% endfor %}",
+    "{% set a = 1 %}{% macro m() %}{{ a }}{% endmacro %}{% for i in [1] %}{% set a = 2 %}{{ m()"
+    " }}{% endfor %}",
     "{% for i in [1, 2] %}{% break %}{% else %}else{% endfor %}",
     "{% for i in [1, 2] %}{% continue %}{% else %}else{% endfor %}",
     "{% for i in [1, 2] %}{{ i }}{% if i == 2 %}{% break %}{% endif %}{% else %}else{% endfor %}",
@@ -354,56 +357,84 @@ FRAGMENTS = [
     "{{ 'ﬁn ǆ ß' | capitalize }}|{{ 'ﬁn ǆx o\\'neil' | title }}|{{ 'ﬁn ǆx o\\'neil ß'.title() }}",
     "{{ ['a\\'b', '\"', '\\'\"', '\\n\\x00\\x7f\\xa0\\u200b\\ue000é😀', '\\\\'] }}",
     "{{ 'a\\x1cb\\x85c\\u2028d\\r\\ne\\vf'.splitlines() }}{{ 'a\\nb\\n'.splitlines(true) }}",
-    "{{ ' a  b\\tc '.split() }}{{ ' a  b\\tc '.split(none, 1) }}{{ ' a b '.rsplit(none, 1) }}{{ 'a,b,,c'.split(',', 2) }}",
-    "{{ 'aXbXc'.rsplit('X', 1) }}{{ 'aaa'.split('aa') }}{{ 'aaa'.rsplit('aa') }}{{ ''.split(',') }}{{ ''.split() }}",
+    "{{ ' a  b\\tc '.split() }}{{ ' a  b\\tc '.split(none, 1) }}{{ ' a b '.rsplit(none, 1) }}{{"
+    " 'a,b,,c'.split(',', 2) }}",
+    "{{ 'aXbXc'.rsplit('X', 1) }}{{ 'aaa'.split('aa') }}{{ 'aaa'.rsplit('aa') }}{{ ''.split(',')"
+    " }}{{ ''.split() }}",
     "{{ 'abc'.replace('', '-') }}{{ 'abc'.replace('', '-', 2) }}{{ 'aaa'.replace('a', 'b', 2) }}",
     # Numbers.
     "{{ [1.0, 0.1, 1e16, 1e15, 123456789012345680.0, 1e-4, 1e-5, 1.5e300, -0.0, 2/3] }}",
-    "{{ 7 / 2 }} {{ 7 // 2.0 }} {{ -7 % 2.5 }} {{ 7.5 // -2 }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ 2 ** 0.5 }} {{ 2 ** 3 ** 2 }}",
-    "{{ 2.5 | round }} {{ 3.5 | round }} {{ 2.675 | round(2) }} {{ 1.25 | round(1) }} {{ 2.1 | round(method='ceil') }}",
-    "{{ '42.9' | int }} {{ ' 1_000 ' | int }} {{ 'x' | int(7) }} {{ '0x1f' | int(base=16) }} {{ '1e3' | float }} {{ 'inf' | float }}",
-    "{{ 0x1F }} {{ 0b101 }} {{ 0o17 }} {{ 1_000 }} {{ 1e3 }} {{ 1.5E-2 }} {{ messages.0.role }} {{ [[1, 2]].0.1 }}",
-    "{{ 1 == 1.0 }} {{ true + true }} {{ 9007199254740993 == 9007199254740992.0 }} {{ 1 < 2 < 3 }} {{ 3 > 2 > 2 }}",
+    "{{ 7 / 2 }} {{ 7 // 2.0 }} {{ -7 % 2.5 }} {{ 7.5 // -2 }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ 2"
+    " ** 0.5 }} {{ 2 ** 3 ** 2 }}",
+    "{{ 2.5 | round }} {{ 3.5 | round }} {{ 2.675 | round(2) }} {{ 1.25 | round(1) }} {{ 2.1 |"
+    " round(method='ceil') }}",
+    "{{ '42.9' | int }} {{ ' 1_000 ' | int }} {{ 'x' | int(7) }} {{ '0x1f' | int(base=16) }} {{"
+    " '1e3' | float }} {{ 'inf' | float }}",
+    "{{ 0x1F }} {{ 0b101 }} {{ 0o17 }} {{ 1_000 }} {{ 1e3 }} {{ 1.5E-2 }} {{ messages.0.role }}"
+    " {{ [[1, 2]].0.1 }}",
+    "{{ 1 == 1.0 }} {{ true + true }} {{ 9007199254740993 == 9007199254740992.0 }} {{ 1 < 2 < 3"
+    " }} {{ 3 > 2 > 2 }}",
     "{{ '%5.2f|%-4d|%04d|%+d|%x|%s|%r|%%' % (3.14159, 7, -7, 3, 255, 'é', 'é') }}",
-    "{{ '%(a)s %(b)d' % {'a': 'x', 'b': 2} }} {{ '{} {}'.format(1, 'a') }} {{ '{1}{0}{x}{{}}'.format(1, 2, x=3) }}",
+    "{{ '%(a)s %(b)d' % {'a': 'x', 'b': 2} }} {{ '{} {}'.format(1, 'a') }} {{"
+    " '{1}{0}{x}{{}}'.format(1, 2, x=3) }}",
     # Containers, attributes, methods.
-    "{{ {'a': 1, 2: [none, true], (1, 'x'): 1.5} }} {{ (1,) }} {{ () }} {{ 1, 2 }} {{ range(3) }} {{ range(5, 0, -2) }}",
+    "{{ {'a': 1, 2: [none, true], (1, 'x'): 1.5} }} {{ (1,) }} {{ () }} {{ 1, 2 }} {{ range(3)"
+    " }} {{ range(5, 0, -2) }}",
     "{{ {'items': 1}.items is callable }}",
     "{{ {'items': 1}['items'] }} {{ {'a': 1}.items() }} {{ {'a': 1}.keys() | list }}",
-    "{{ {'a': 1}.get('b') }} {{ {'a': 1}.get('b', 2) }} {{ {1: 2}[1.0] }} {{ {'a': 1}.b is defined }}",
-    "{{ [1, 2, 3, 4][::2] }} {{ [1, 2, 3][::-1] }} {{ 'héllo'[::-2] }} {{ range(10)[2:8:3] }} {{ (1, 2, 3)[-2:] }}",
-    "{% set ns = namespace(a=1) %}{% for i in [1, 2] %}{% set ns.a = ns.a + i %}{% endfor %}{{ ns.a }}{{ ns }}",
-    "{% set ns = namespace() %}{% set ns.me = 1 %}{{ ns.me }}{{ ns.you is defined }}{% set x.y = 1 %}",
+    "{{ {'a': 1}.get('b') }} {{ {'a': 1}.get('b', 2) }} {{ {1: 2}[1.0] }} {{ {'a': 1}.b is"
+    " defined }}",
+    "{{ [1, 2, 3, 4][::2] }} {{ [1, 2, 3][::-1] }} {{ 'héllo'[::-2] }} {{ range(10)[2:8:3] }} {{"
+    " (1, 2, 3)[-2:] }}",
+    "{% set ns = namespace(a=1) %}{% for i in [1, 2] %}{% set ns.a = ns.a + i %}{% endfor %}{{"
+    " ns.a }}{{ ns }}",
+    "{% set ns = namespace() %}{% set ns.me = 1 %}{{ ns.me }}{{ ns.you is defined }}{% set x.y ="
+    " 1 %}",
     "{{ [].append(1) }}",
     "{{ [].append is defined }}{{ 'a'.__class__ }}{{ {}.pop }}|",
     "{{ [1, 2].index(2) }}{{ (1, 1).count(1) }}",
-    "{{ {'b': 1, 'A': 2, 'a': 0} | dictsort }} {{ {'b': 1, 'a': 2} | dictsort(by='value', reverse=true) }}",
-    "{{ ['b', 'A', 'a'] | sort }} {{ ['b', 'A', 'a'] | sort(case_sensitive=true) }} {{ ['b', 'B', 'a'] | unique | list }}",
+    "{{ {'b': 1, 'A': 2, 'a': 0} | dictsort }} {{ {'b': 1, 'a': 2} | dictsort(by='value',"
+    " reverse=true) }}",
+    "{{ ['b', 'A', 'a'] | sort }} {{ ['b', 'A', 'a'] | sort(case_sensitive=true) }} {{ ['b',"
+    " 'B', 'a'] | unique | list }}",
     "{{ [3, 'a'] | sort }}",
     "{{ messages | map(attribute='role') | join(', ') }} {{ messages | map('length') | list }}",
-    "{{ messages | selectattr('role', 'equalto', 'user') | list | length }} {{ messages | rejectattr('role', 'in', ['user']) | map(attribute='content') | list }}",
-    "{{ [1, 2, 3, 4] | select('odd') | list }} {{ [0, 1, ''] | reject | list }} {{ [1, 2, 3] | batch(2, '-') | list }}",
-    "{% set g = [1, 2] | map('string') %}{{ g | list }}{{ g | list }}{{ g is iterable }}{{ g is sequence }}",
-    "{{ {'é': ['\"', none, 1.0, true], 'b': {}} | tojson }} {{ {'b': [], 'a': [1, {'c': 2}]} | tojson(indent=2) }}",
-    "{{ '</script>&\\u2028\\x00\\x7f' | tojson }} {{ 'é😀' | tojson(ensure_ascii=true) }} {{ {'b': 1, 'a': 2} | tojson(sort_keys=true) }}",
+    "{{ messages | selectattr('role', 'equalto', 'user') | list | length }} {{ messages |"
+    " rejectattr('role', 'in', ['user']) | map(attribute='content') | list }}",
+    "{{ [1, 2, 3, 4] | select('odd') | list }} {{ [0, 1, ''] | reject | list }} {{ [1, 2, 3] |"
+    " batch(2, '-') | list }}",
+    "{% set g = [1, 2] | map('string') %}{{ g | list }}{{ g | list }}{{ g is iterable }}{{ g is"
+    " sequence }}",
+    "{{ {'é': ['\"', none, 1.0, true], 'b': {}} | tojson }} {{ {'b': [], 'a': [1, {'c': 2}]} |"
+    " tojson(indent=2) }}",
+    "{{ '</script>&\\u2028\\x00\\x7f' | tojson }} {{ 'é😀' | tojson(ensure_ascii=true) }} {{"
+    " {'b': 1, 'a': 2} | tojson(sort_keys=true) }}",
     "{{ x | tojson }}",
-    "{{ 'a\\n\\nb' | indent }}|{{ 'a\\nb' | indent(2, true) }}|{{ 'a\\n\\nb\\n' | indent('> ', blank=true) }}",
-    "{{ ('<' | safe) + '<' }} {{ '<a>' | e }} {{ ('<' | safe) ~ '<' }} {{ ['<' | safe] }} {{ ('%s' | safe) % '<' }}",
+    "{{ 'a\\n\\nb' | indent }}|{{ 'a\\nb' | indent(2, true) }}|{{ 'a\\n\\nb\\n' | indent('> ',"
+    " blank=true) }}",
+    "{{ ('<' | safe) + '<' }} {{ '<a>' | e }} {{ ('<' | safe) ~ '<' }} {{ ['<' | safe] }} {{"
+    " ('%s' | safe) % '<' }}",
     # Blocks.
-    "{% set a | upper %}x{{ 1 }}{% endset %}{{ a }}{% set b %}{% set c = 1 %}{% endset %}{{ c }}|{{ b | length }}",
-    "{% macro m(a, b=2, c=a) %}{{ a }}{{ b }}{{ c }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1) }}{{ m(1, 3, 4, 5, x=6) }}{{ m(b=1) }}",
+    "{% set a | upper %}x{{ 1 }}{% endset %}{{ a }}{% set b %}{% set c = 1 %}{% endset %}{{ c"
+    " }}|{{ b | length }}",
+    "{% macro m(a, b=2, c=a) %}{{ a }}{{ b }}{{ c }}{{ varargs }}{{ kwargs }}{% endmacro %}{{"
+    " m(1) }}{{ m(1, 3, 4, 5, x=6) }}{{ m(b=1) }}",
     "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}",
     "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(b=2) }}",
     "{{ m }}{% macro m() %}{% endmacro %}{{ m }}",
     "{% macro m() %}<{{ caller('x') }}>{% endmacro %}{% call(y) m() %}{{ y }}{% endcall %}",
     "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(5) }}",
-    "{% filter upper | replace('A', 'b') %}a{{ 'é' }}{% endfilter %}{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{{ a }}",
+    "{% filter upper | replace('A', 'b') %}a{{ 'é' }}{% endfilter %}{% with a = 1, b = 2 %}{{ a"
+    " + b }}{% endwith %}{{ a }}",
     "{% generation %}g{% set z = 1 %}{% endgeneration %}{{ z }}|",
     "{% raw %}{{ x }}{% endraw %}",
     "a {%- raw -%} \n{% x %}\n {%- endraw %}\n b",
-    "{% for a, b in {'x': 1}.items() %}{{ a }}{{ b }}{% endfor %}{% for (a, (b, c)) in [(1, (2, 3))] %}{{ a + b + c }}{% endfor %}",
-    "{% for i in range(6) if i is odd %}{{ i }}{{ loop.index }}{{ loop.last }}{{ loop.length }};{% endfor %}",
-    "{% for i in 'abc' %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('x', 'y') }}{{ loop.changed(i == 'b') }};{% endfor %}",
+    "{% for a, b in {'x': 1}.items() %}{{ a }}{{ b }}{% endfor %}{% for (a, (b, c)) in [(1, (2,"
+    " 3))] %}{{ a + b + c }}{% endfor %}",
+    "{% for i in range(6) if i is odd %}{{ i }}{{ loop.index }}{{ loop.last }}{{ loop.length"
+    " }};{% endfor %}",
+    "{% for i in 'abc' %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('x', 'y') }}{{"
+    " loop.changed(i == 'b') }};{% endfor %}",
     "{% set a, b = 'xy' %}{{ b }}{{ a }}{% set a, b = 1 %}",
     "{% for a, b in [(1, 2, 3)] %}{% endfor %}",
     "{{ strftime_now('%Y-%m-%d %H:%M:%S %A %B %j') }}",
@@ -412,7 +443,8 @@ FRAGMENTS = [
     "{% break %}",
     "{% include 'x' %}",
     "{% do 1 %}",
-    "{{ 1 is in [1] }}{{ 3 is divisibleby 3 }}{{ 1 is eq 1 }}{{ 'A' is upper }}{{ 'a1' is lower }}{{ 1 is sameas true }}",
+    "{{ 1 is in [1] }}{{ 3 is divisibleby 3 }}{{ 1 is eq 1 }}{{ 'A' is upper }}{{ 'a1' is lower"
+    " }}{{ 1 is sameas true }}",
     "{{ a.b.c }}",
     "{{ (1, 2) < (1, 3) }}{{ [1] == (1,) }}{{ {'a': 1, 'b': 2} == {'b': 2, 'a': 1} }}",
     "{{ 'a' in {'a': 1} }}{{ [] in {} }}",

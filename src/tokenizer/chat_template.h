@@ -58,8 +58,8 @@ class ChatTemplate {
   virtual ~ChatTemplate() = default;
 
   // Thread-safe. Every byte that came from the input is in a piece marked so, wherever the template
-  // moved it. Errors: kModel, an operation that is not supported; kRuntime, raise_exception, a
-  // limit, an undefined value.
+  // moved it. Errors: kModel for an operation that is not supported, too many steps or levels, and
+  // kRuntime for raise_exception, too much text, an undefined value.
   // ENSURES: no piece is empty; neighbours differ in from_message; at most
   // limits.max_output_bytes in all. REQUIRES: the types that ChatInput names.
   virtual Result<std::vector<PromptPiece>> render(const ChatInput& input,

@@ -16,7 +16,8 @@ Budget::Budget(const ChatTemplateLimits& limits)
 
 Status Budget::take_steps(int64_t steps) {
   if (steps > limits_.max_steps - steps_) {
-    return runtime_error(cat("more than ", limits_.max_steps, " steps"));
+    return model_error(
+        cat("a template of more than ", limits_.max_steps, " steps is not supported"));
   }
   steps_ += steps;
   return {};

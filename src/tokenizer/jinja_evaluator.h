@@ -17,8 +17,8 @@ namespace lserve::jinja {
 using Variables = std::vector<std::pair<std::string, Value>>;
 
 // What is charged: jinja_budget.h. `now`: what strftime_now takes for the local time.
-// Errors, with line: kModel for what is not supported; kRuntime for a limit, raise_exception, an
-// operation that has no result.
+// Errors, with line: kModel for what is not supported, too many steps and levels included, and
+// kRuntime for too much text, raise_exception, an operation that has no result.
 Result<Text> evaluate(const Template& source, const Variables& globals,
                       const std::optional<std::tm>& now, const ChatTemplateLimits& limits);
 

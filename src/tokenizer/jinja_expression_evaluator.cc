@@ -33,7 +33,7 @@ Status ExpressionEvaluator::located(const Status& status, int line) {
 
 Status ExpressionEvaluator::enter() {
   const int most = kLevelsPerCall * budget_.limits().max_depth;
-  if (depth_ > most) return runtime_error(cat("nested more than ", most, " levels"));
+  if (depth_ > most) return unsupported(cat("a template nested more than ", most, " levels"));
   return budget_.take_steps(1);
 }
 
@@ -246,7 +246,7 @@ Result<Value> ExpressionEvaluator::call_value(const Value& callee, Arguments arg
 Result<Value> ExpressionEvaluator::call_macro(const Callable& callable, Arguments arguments) {
   const Level level(macro_depth_);
   if (macro_depth_ > budget_.limits().max_depth) {
-    return runtime_error(cat("macros nested more than ", budget_.limits().max_depth, " levels"));
+    return unsupported(cat("a macro nested more than ", budget_.limits().max_depth, " levels"));
   }
   const std::shared_ptr<Scope> defined_in = callable.scope.lock();
   if (defined_in == nullptr) {

@@ -50,12 +50,28 @@ Result<bool> equal_dicts(const Dict& left, const Dict& right, Budget& budget) {
   return true;
 }
 
+// The views of a dictionary's keys and members are sets.
+bool is_set(const Value& value) {
+  return value.is_list(ListKind::kDictKeys) || value.is_list(ListKind::kDictItems);
+}
+
+Result<bool> is_subset(const Value& left, const Value& right, Budget& budget) {
+  for (const Value& item : left.list().items) {
+    ASSIGN_OR_RETURN(const bool found, contains(right, item, budget));
+    if (!found) return false;
+  }
+  return true;
+}
+
 Result<bool> equal_lists(const Value& left, const Value& right, Budget& budget) {
   const List& a = left.list();
   const List& b = right.list();
-  if (a.kind != b.kind) return false;
+  if (is_set(left) && is_set(right)) {
+    if (a.items.size() != b.items.size()) return false;
+    return is_subset(left, right, budget);
+  }
+  if (a.kind != b.kind || a.kind == ListKind::kDictValues) return &a == &b;
   if (&a == &b) return true;
-  if (a.kind > ListKind::kRange) return unsupported(cat("== of ", left.type_name()));
   return equal_items(a.items, b.items, budget);
 }
 
@@ -135,6 +151,10 @@ Result<bool> less_than(const Value& left, const Value& right, Budget& budget) {
   if (is_sequence(left) && is_sequence(right) && left.list().kind == right.list().kind) {
     return less_items(left.list().items, right.list().items, budget);
   }
+  if (is_set(left) && is_set(right)) {
+    if (left.list().items.size() >= right.list().items.size()) return false;
+    return is_subset(left, right, budget);
+  }
   return wrong_types("<", left, right);
 }
 
@@ -178,9 +198,9 @@ Result<bool> compare(std::string_view op, const Value& left, const Value& right,
     ASSIGN_OR_RETURN(const bool found, contains(right, left, budget));
     return found == (op == "in");
   }
-  const bool comparable = (left.is_number() && right.is_number()) ||
-                          (left.is_text() && right.is_text()) ||
-                          (is_sequence(left) && is_sequence(right));
+  const bool comparable =
+      (left.is_number() && right.is_number()) || (left.is_text() && right.is_text()) ||
+      (is_sequence(left) && is_sequence(right)) || (is_set(left) && is_set(right));
   if (!comparable) return wrong_types(op, left, right);
   if (op == "<") return less_than(left, right, budget);
   if (op == ">") return less_than(right, left, budget);

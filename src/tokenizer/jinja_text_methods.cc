@@ -89,8 +89,11 @@ Result<Value> partition_method(const Call& call) {
 Result<Value> replace_method(const Call& call) {
   ASSIGN_OR_RETURN(const Bound bound, call.positional(2, 3));
   ASSIGN_OR_RETURN(const Text old, text_argument(*bound[0], "a text to replace"));
-  ASSIGN_OR_RETURN(Text by, text_argument(*bound[1], "a replacement"));
-  if (call.text.is_markup()) by = escape_html(by);
+  // Markup takes any value, and escapes it.
+  const bool is_markup = call.text.is_markup();
+  ASSIGN_OR_RETURN(Text by, is_markup ? to_text(*bound[1], call.budget)
+                                      : text_argument(*bound[1], "a replacement"));
+  if (is_markup) by = escape_html(by);
   ASSIGN_OR_RETURN(const int64_t most, integer_or(bound[2], -1, "a count"));
   return replace(call.text, old.bytes(), by, most, call.budget);
 }
