@@ -150,7 +150,7 @@ run_sanitizer() {
       bad=$((bad + 1))
     fi
   done
-  if [ "$mode" = --deep ] && [ "$preset" = tsan ]; then record tsan "$good" "$bad"; fi
+  if [ "$mode" = --deep ]; then record "$preset" "$good" "$bad"; fi
 }
 
 # fuzz_target NAME: its log and exit status lie in $LOGS.
@@ -209,7 +209,7 @@ deep_part() {
       record properties "${program_results[@]}"
       ;;
     mutants) run_mutants ;;
-    tsan) run_sanitizer tsan ;;
+    asan | tsan) run_sanitizer "$1" ;;
     tidy)
       need_packages "${TIDY_PACKAGES[@]}"
       build_release

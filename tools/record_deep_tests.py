@@ -4,7 +4,7 @@
   record_deep_tests.py --cases 10000 --commit a1b2c3d PART ARGUMENT...
     properties FILE...   results of the test programs, GoogleTest's JSON
     mutants FILE         what tools/run_mutants.py wrote
-    tsan GOOD BAD        how many test programs were clean, and how many not
+    asan|tsan GOOD BAD   how many test programs were clean, and how many not
     tidy FILES STATUS    how many files were read; 0: nothing was found
     fuzz LOG...          libFuzzer's logs with -print_final_stats=1
 The figures of a part replace those of its earlier run; other parts may be of another commit, so each
@@ -55,12 +55,15 @@ def mutants(_, files):
     ]
 
 
-def tsan(_, counts):
-    good, bad = (int(word) for word in counts)
-    return [
-        figure("tsan: clean test programs", good, "programs"),
-        failures("tsan: other test programs", bad),
-    ]
+def sanitizer(name):
+    def figures(_, counts):
+        good, bad = (int(word) for word in counts)
+        return [
+            figure(f"{name}: clean test programs", good, "programs"),
+            failures(f"{name}: other test programs", bad),
+        ]
+
+    return figures
 
 
 def tidy(_, counts):
@@ -92,7 +95,14 @@ def fuzz(_, logs):
     return figures
 
 
-PARTS = {"properties": properties, "mutants": mutants, "tsan": tsan, "tidy": tidy, "fuzz": fuzz}
+PARTS = {
+    "properties": properties,
+    "mutants": mutants,
+    "asan": sanitizer("asan"),
+    "tsan": sanitizer("tsan"),
+    "tidy": tidy,
+    "fuzz": fuzz,
+}
 
 
 def device():

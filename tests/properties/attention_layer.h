@@ -106,6 +106,7 @@ class AttentionLayer {
   // Fills all memory of pages and statistics with a byte: 0xFF is a NaN in every format.
   void fill_memory(int byte) {
     for (const PagedKvView& view : cache_->views(0)) {
+      if (view.num_heads == 0) continue;
       const auto pages = static_cast<size_t>(view.num_pages);
       std::memset(view.tiles, byte, pages * static_cast<size_t>(view.page_bytes()));
       if (view.key_stats == nullptr) continue;

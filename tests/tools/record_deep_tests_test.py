@@ -63,13 +63,13 @@ class RecordDeepTestsTest(unittest.TestCase):
         self.assertFalse(figures[-1]["holds"])
 
     def test_a_part_replaces_its_own_figures_only(self):
-        record = deep.merge({}, "tsan", deep.tsan(0, ["3", "1"]))
+        record = deep.merge({}, "tsan", deep.PARTS["tsan"](0, ["3", "1"]))
         record = deep.merge({"figures": record}, "tidy", deep.tidy(0, ["7", "0"]))
-        record = deep.merge({"figures": record}, "tsan", deep.tsan(0, ["4", "0"]))
+        record = deep.merge({"figures": record}, "tsan", deep.PARTS["tsan"](0, ["4", "0"]))
         self.assertEqual([figure["value"] for figure in record], [7, 0, 4, 0])
 
     def test_the_gate_takes_it(self):
-        figures = deep.tsan(0, ["3", "0"]) + deep.fuzz(0, [self.write("fuzz_a.log", FUZZ_LOG)])
+        figures = deep.PARTS["tsan"](0, ["3", "0"]) + deep.fuzz(0, [self.write("fuzz_a.log", FUZZ_LOG)])
         record = {"name": "quality_deep_tests", "device": deep.device(), "commit": "a1b2c3d",
                   "date": "2026-11-24", "command": "scripts/test --deep", "figures": figures}
         self.write(deep.RECORD, json.dumps(record))
