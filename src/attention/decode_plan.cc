@@ -1,5 +1,8 @@
 #include "attention/decode_plan.h"
 
+#include <algorithm>
+#include <bit>
+
 #include "attention/page_selection.h"
 #include "attention/streaming_window.h"
 #include "base/check.h"
@@ -129,6 +132,23 @@ void reserve_decode(int64_t num_q_heads, int64_t max_pages, int64_t budget_pages
   plan->select_rows.reserve(lists);
   plan->gather.reserve(lists);
   plan->visible.reserve(2);
+}
+
+DecodePlan::Bounds DecodePlan::bounds() const {
+  Bounds bounds;
+  for (const DecodeWork& item : work) {
+    bounds.max_spans = std::max(bounds.max_spans, item.num_spans);
+    bounds.max_q_heads = std::max(bounds.max_q_heads, item.num_q_heads);
+  }
+  for (const int32_t pages : select_num_pages) {
+    bounds.max_num_pages = std::max(bounds.max_num_pages, pages);
+  }
+  const auto up = [](int32_t x) {
+    return static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(x)));
+  };
+  if (bounds.max_spans > 0) bounds.max_spans = up(bounds.max_spans);
+  if (bounds.max_num_pages > 0) bounds.max_num_pages = up(bounds.max_num_pages);
+  return bounds;
 }
 
 void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t layer,

@@ -32,6 +32,16 @@ struct DecodePlan {
   int64_t pages_held = 0;
 
   std::vector<TokenRange> visible;  // working memory of plan_decode
+
+  // What no item exceeds, rounded up to powers of two, so that steps of about the same context need
+  // the same launches (DecodeAttentionParams::max_spans and its like).
+  struct Bounds {
+    int32_t max_spans = 0;
+    int32_t max_q_heads = 0;
+    int32_t max_num_pages = 0;  // of a list that is selected
+    bool operator==(const Bounds&) const = default;
+  };
+  Bounds bounds() const;
 };
 
 // Makes room for a sequence of `max_pages` pages, of which a list selects budget_pages (0: none

@@ -31,8 +31,10 @@ SelectorGroup selector_group(const std::string& word) {
 
 BackendOptions backend_options(const CommandLine& options) {
   BackendOptions backend;
-  backend.kind =
-      options.get_text("device") == "reference" ? BackendKind::kReference : BackendKind::kCpu;
+  const std::string device = options.get_text("device");
+  if (device == "reference") backend.kind = BackendKind::kReference;
+  if (device == "cuda") backend.kind = BackendKind::kCuda;
+  backend.graphs = !options.get_flag("no-cuda-graphs");
   backend.num_threads = static_cast<int>(options.get_int("threads"));
   backend.isa = cpu_isa_by_name(options.get_text("cpu-isa")).value_or(CpuIsa::kAuto);
   return backend;
@@ -98,6 +100,19 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
   }
   config.backend = backend_options(options);
   return config;
+}
+
+Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options,
+                                              const EngineConfig& config) {
+  if (options.get_text("device") != "auto" || !built_with_cuda()) {
+    return make_backend(config.backend);
+  }
+  BackendOptions cuda = config.backend;
+  cuda.kind = BackendKind::kCuda;
+  Result<std::unique_ptr<Backend>> backend = make_backend(cuda);
+  if (backend.ok()) return backend;
+  log_info(cat("auto    the cpu, because: ", backend.status().message()));
+  return make_backend(config.backend);
 }
 
 Result<ChatSettings> read_chat_settings(const CommandLine& options) {

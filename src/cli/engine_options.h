@@ -27,6 +27,10 @@ Result<ChatSettings> read_chat_settings(const CommandLine& options);
 Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& checkpoint,
                                                            ChatSettings settings = {});
 
+// The device that --device names; auto: cuda where this build and this machine have it, else the
+// cpu, with a line on why.
+Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options,
+                                              const EngineConfig& config);
 // Prints the plan, loads with a progress line, prints "ready".
 Result<std::unique_ptr<Engine>> load_engine(EnginePlan plan, std::unique_ptr<Backend> backend);
 

@@ -148,7 +148,7 @@ std::string report(const EnginePlan& plan, const PromptBuilder& builder, const B
 
 Status info_verb(CommandLine& options) {
   ASSIGN_OR_RETURN(const EngineConfig config, engine_config(options));
-  ASSIGN_OR_RETURN(const auto backend, make_backend(config.backend));
+  ASSIGN_OR_RETURN(const auto backend, open_backend(options, config));
   ASSIGN_OR_RETURN(const EnginePlan plan,
                    make_engine_plan(config, *backend, MemoryCheck::kReportOnly));
   ASSIGN_OR_RETURN(const auto builder, load_prompt_builder(*plan.checkpoint));

@@ -66,7 +66,7 @@ Result<EnginePlan> plan_mode(EngineConfig config, const std::string& mode, const
 
 Status measure_mode(const CommandLine& options, const EngineConfig& config, const std::string& mode,
                     std::vector<Figure>* out) {
-  ASSIGN_OR_RETURN(auto backend, make_backend(config.backend));
+  ASSIGN_OR_RETURN(auto backend, open_backend(options, config));
   ASSIGN_OR_RETURN(EnginePlan plan, plan_mode(config, mode, *backend));
   const std::string name = attention_mode_name(plan.inputs.attention.mode);
   ASSIGN_OR_RETURN(const auto engine, load_engine(std::move(plan), std::move(backend)));
@@ -86,7 +86,7 @@ Status measure_mode(const CommandLine& options, const EngineConfig& config, cons
 Status latency_verb(CommandLine& options) {
   ASSIGN_OR_RETURN(EngineConfig config, engine_config(options));
   RETURN_IF_ERROR(set_context(options, &config));
-  ASSIGN_OR_RETURN(const auto backend, make_backend(config.backend));
+  ASSIGN_OR_RETURN(const auto backend, open_backend(options, config));
   // Every mode is checked before the first is measured.
   for (const std::string& mode : options.get_texts("attention")) {
     const auto plan = plan_mode(config, mode, *backend);

@@ -34,12 +34,6 @@ constexpr std::string_view kMemoryGroup = "Context and memory";
 constexpr std::string_view kDeviceGroup = "Device";
 constexpr std::string_view kGeneralGroup = "General";
 
-// Names that people know from elsewhere get a reason, not a list of choices.
-Status check_device(std::string_view value, std::string_view what) {
-  if (value != "cuda") return {};
-  return device_error(cat(what, ": cuda is not in this build; use cpu or reference"));
-}
-
 Status check_not_zero(std::string_view value, std::string_view what) {
   const Result<double> number = parse_double(value, what);
   if (number.ok() && *number == 0) return usage_error(cat(what, ": must be above 0"));
@@ -426,10 +420,14 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .group = kDeviceGroup,
      .verbs = kPlan,
      .type = OptionType::kChoice,
-     .value_name = "auto|cpu|reference",
+     .value_name = "auto|cpu|cuda|reference",
      .default_text = "auto",
-     .help = "auto: cpu; reference: slow plain loops, the oracle",
-     .check = check_device},
+     .help = "auto: cuda if this build and this machine have it, else cpu; reference: slow plain "
+             "loops, the oracle"},
+    {.name = "no-cuda-graphs",
+     .group = kDeviceGroup,
+     .verbs = kPlan,
+     .help = "launch every kernel of a decode step by itself: the same tokens, slower"},
     {.name = "cpu-isa",
      .group = kDeviceGroup,
      .verbs = kPlan,

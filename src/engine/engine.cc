@@ -19,9 +19,10 @@ Result<std::unique_ptr<Engine>> Engine::load(EnginePlan plan, std::unique_ptr<Ba
   if (p.adapter != nullptr) {
     RETURN_IF_ERROR(load_adapter(*p.adapter, p.lora_scale, b, &weights));
   }
-  engine->model_ =
-      std::make_unique<Llama>(p.inputs.config, std::move(weights), std::move(workspace),
-                              p.inputs.attention, p.inputs.pattern, b);
+  ASSIGN_OR_RETURN(StepLists lists, StepLists::create(p.memory.step, b));
+  ASSIGN_OR_RETURN(engine->model_,
+                   Llama::create(p.inputs.config, std::move(weights), std::move(workspace),
+                                 std::move(lists), p.inputs.attention, p.inputs.pattern, b));
   const int64_t max_pages = ceil_div(engine->context(), int64_t{kPageSize});
   engine->step_.reserve(engine->chunk(), max_pages);
   engine->model_->reserve_decode(max_pages);
@@ -90,8 +91,9 @@ Status Engine::prefill_chunks(Sequence& sequence, std::span<const int32_t> token
 Result<int32_t> Engine::draw(const SamplingParams& sampling, int64_t position) {
   const SampleRow row{sampling, position};
   int32_t token = 0;
-  backend_->sample(
-      {.logits = logits(last_step_tokens() - 1, 1), .rows = {&row, 1}, .tokens = {&token, 1}});
+  backend_->sample({.logits = model_->logits(last_step_tokens() - 1, 1, RowCount::kFew),
+                    .rows = {&row, 1},
+                    .tokens = {&token, 1}});
   backend_->synchronize();
   if (token == kNonFinite) {
     return runtime_error(cat("the logits at position ", position,

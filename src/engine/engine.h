@@ -35,7 +35,9 @@ class Engine {
   // first step, decode() and draw() allocate nothing (tests/allocations).
   Status decode(Sequence& sequence, int32_t token);
   // Logits of rows of the last step: [count, vocab_size]. REQUIRES: count <= max_logit_rows().
-  TensorView logits(int64_t first, int64_t count) { return model_->logits(first, count); }
+  TensorView logits(int64_t first, int64_t count) {
+    return model_->logits(first, count, RowCount::kMany);
+  }
   // Draws the token that follows the last row. kRuntime: the logits are not finite.
   Result<int32_t> draw(const SamplingParams& sampling, int64_t position);
   int64_t last_step_tokens() const { return step_.num_tokens(); }

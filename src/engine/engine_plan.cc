@@ -69,7 +69,8 @@ Status decide_attention(const EngineConfig& config, EnginePlan* plan) {
 }
 
 // The context, and the memory it needs.
-Status decide_context(const EngineConfig& config, MemoryCheck check, EnginePlan* plan) {
+Status decide_context(const EngineConfig& config, const Backend& backend, MemoryCheck check,
+                      EnginePlan* plan) {
   const ModelConfig& model = plan->inputs.config;
   const bool own_rope = !config.rope_theta && !config.rope_scaling;
   const int64_t wanted = config.max_model_len.value_or(model.max_position);
@@ -78,7 +79,7 @@ Status decide_context(const EngineConfig& config, MemoryCheck check, EnginePlan*
         "--max-model-len ", with_separators(wanted), " is more than the model's context of ",
         with_separators(model.max_position), " (to extend it: --rope-scaling or --rope-theta)"));
   }
-  plan->available_bytes = available_memory();
+  plan->available_bytes = backend.available_bytes();
   plan->memory = plan_memory(plan->inputs, wanted);
   const int64_t fits = largest_context(plan->inputs, wanted, plan->available_bytes);
   plan->largest_context = fits;
@@ -140,7 +141,7 @@ Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& b
     plan.inputs.largest_tensor_bytes =
         std::max(plan.inputs.largest_tensor_bytes, static_cast<int64_t>(tensor.bytes));
   }
-  RETURN_IF_ERROR(decide_context(config, check, &plan));
+  RETURN_IF_ERROR(decide_context(config, backend, check, &plan));
   return plan;
 }
 

@@ -90,17 +90,19 @@ KvFileHead head_of(Engine& engine, const Sequence& sequence) {
   return head;
 }
 
-void gather(const std::vector<std::span<std::byte>>& parts, std::span<std::byte> record) {
+void gather(Backend& backend, const std::vector<std::span<std::byte>>& parts,
+            std::span<std::byte> record) {
   for (const std::span<std::byte> part : parts) {
-    std::memcpy(record.data(), part.data(), part.size());
+    backend.download(record.data(), part.data(), part.size());
     record = record.subspan(part.size());
   }
   CHECK(record.empty());
 }
 
-void scatter(std::span<const std::byte> record, const std::vector<std::span<std::byte>>& parts) {
+void scatter(Backend& backend, std::span<const std::byte> record,
+             const std::vector<std::span<std::byte>>& parts) {
   for (const std::span<std::byte> part : parts) {
-    std::memcpy(part.data(), record.data(), part.size());
+    backend.upload(part.data(), record.data(), part.size());
     record = record.subspan(part.size());
   }
   CHECK(record.empty());
@@ -168,7 +170,8 @@ Status read_pages(Engine& engine, KvFileReader& file, int64_t pages, Sequence* s
           std::span(record).first(static_cast<size_t>(head.record_bytes[index_of(c)]));
       RETURN_IF_ERROR(file.read_record(bytes));
       if (!wanted) continue;
-      scatter(bytes, engine.cache().page_memory(c, page_id(*sequence, c, page_idx)));
+      scatter(engine.backend(), bytes,
+              engine.cache().page_memory(c, page_id(*sequence, c, page_idx)));
     }
     if (!wanted) continue;
     // Never more than a run of its own holds; and a page that the file lacks leaves at once.
@@ -204,7 +207,8 @@ Result<SavedKv> save_kv(Engine& engine, const Sequence& sequence, const std::str
       if (!head.has_record(index_of(c), page_idx)) continue;
       const auto bytes =
           std::span(record).first(static_cast<size_t>(head.record_bytes[index_of(c)]));
-      gather(engine.cache().page_memory(c, page_id(sequence, c, page_idx)), bytes);
+      gather(engine.backend(), engine.cache().page_memory(c, page_id(sequence, c, page_idx)),
+             bytes);
       RETURN_IF_ERROR(file.write_record(bytes));
     }
   }

@@ -7,6 +7,7 @@
 #include "attention/head_pattern.h"
 #include "checkpoint/model_config.h"
 #include "kv_cache/kv_cache.h"
+#include "model/step_lists.h"
 #include "model/workspace.h"
 
 namespace lserve {
@@ -34,9 +35,10 @@ struct MemoryPlan {
   int64_t retrieval_kv_bytes = 0;  // key statistics included
   int64_t streaming_kv_bytes = 0;
   int64_t workspace_bytes = 0;
-  int64_t other_bytes = 0;  // the loader's buffer, tokenizer, tables, a reserve
+  int64_t other_bytes = 0;  // the loader's buffer, the lists of a step, tokenizer, a reserve
   KvCacheConfig kv;
   WorkspaceLimits workspace;
+  StepLimits step;
 
   int64_t kv_bytes() const { return retrieval_kv_bytes + streaming_kv_bytes; }
   int64_t total_bytes() const { return weight_bytes + kv_bytes() + workspace_bytes + other_bytes; }
@@ -47,9 +49,5 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context);
 // The largest context, at most `limit`, whose plan needs no more than `available_bytes`; 0 if none
 // does.
 int64_t largest_context(const MemoryInputs& inputs, int64_t limit, int64_t available_bytes);
-
-// What this process may still allocate: the machine's available memory, cut by the limits of its
-// control group, its address space and its data segment.
-int64_t available_memory();
 
 }  // namespace lserve

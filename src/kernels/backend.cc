@@ -15,12 +15,22 @@ std::optional<CpuIsa> cpu_isa_by_name(std::string_view name) {
   return {};
 }
 
+bool built_with_cuda() {
+#ifdef LSERVE_WITH_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
+
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options) {
   switch (options.kind) {
     case BackendKind::kReference:
       return make_reference_backend(options.num_threads);
     case BackendKind::kCpu:
       return make_cpu_backend(options.num_threads, options.isa);
+    case BackendKind::kCuda:
+      return device_error("cuda: this lserve was built without CUDA; use --device cpu");
   }
   return device_error("no such backend");
 }

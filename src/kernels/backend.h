@@ -1,12 +1,19 @@
 // START HERE: everything that the engine asks of hardware, on one page.
 //
 // A backend owns memory and runs operations. Three implement it: reference/ (plain float loops: the
-// oracle, and the best explanation), cpu/ (threads and SIMD), and later cuda/. Each operation has a
-// header of its name with its parameters, formula, shapes and requirements.
+// oracle, and the best explanation), cpu/ (threads and SIMD), and cuda/ (built where nvcc is). Each
+// operation has a header of its name with its parameters, formula, shapes and requirements.
 //
 // Operations run in call order; results may be read after synchronize(). None allocates device
 // memory except allocate() and load_weight(); none fails for reasons of data: what users can cause
 // is checked above. One thread at a time may call a backend.
+//
+// Whose memory: everything that params point to, tensors and lists alike, lies in the backend's
+// memory (allocate(), upload()), which for a device is not the host's. Host memory, read before the
+// call returns, are only: the params themselves, LinearParams::outputs, the arrays `pools` and
+// `page_tables` (the tables in it are the backend's), and all lists of sample() and log_probs().
+// Items of a work list that say they have nothing to do (no spans, no tokens) are skipped, so that
+// a list may be longer than a step needs: a graph is recorded for the longest.
 #pragma once
 
 #include <memory>
@@ -14,6 +21,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/function_ref.h"
 #include "base/status.h"
 #include "kernels/decode_attention.h"
 #include "kernels/embed.h"
@@ -42,6 +50,12 @@ class Backend {
   // Memory.
   // Zeroed; committed on first touch where the system can. kMemory if there is none.
   virtual Result<Buffer> allocate(size_t bytes) = 0;
+  // Copies between the host's memory and this backend's, in call order. The host's may be used
+  // again when the call returns.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void download(void* to, const void* from, size_t bytes) = 0;
+  // What may still be allocated.
+  virtual int64_t available_bytes() const = 0;
   // Brings a matrix into this backend's layout. kMemory.
   virtual Result<Weight> load_weight(const RawWeight& raw) = 0;
   // Bytes that load_weight keeps for such a matrix: for the memory plan.
@@ -69,10 +83,15 @@ class Backend {
   virtual void sample(const SampleParams& params) = 0;
   virtual void log_probs(const LogProbParams& params) = 0;
 
+  // Runs `operations`, which calls operations of this backend. A backend with graphs records them
+  // at the first call with `key`, and repeats what it recorded at each further one, without calling
+  // them: they must then be the same with the same params, for all that changes lies in memory.
+  virtual void run_graph(uint64_t /*key*/, FunctionRef<void()> operations) { operations(); }
+
   virtual void synchronize() {}
 };
 
-enum class BackendKind { kReference, kCpu };
+enum class BackendKind { kReference, kCpu, kCuda };
 enum class CpuIsa { kAuto, kGeneric, kAvx2, kAvx512, kAvx512Bf16 };
 
 // "auto", "generic", "avx2", "avx512", "avx512_bf16"; empty for any other name.
@@ -82,8 +101,11 @@ struct BackendOptions {
   BackendKind kind = BackendKind::kCpu;
   int num_threads = 0;         // 0: as many as the process may use
   CpuIsa isa = CpuIsa::kAuto;  // kCpu only; an instruction set the machine lacks is kDevice
+  bool graphs = true;          // kCuda only
 };
 
+// kDevice: this build or this machine does not have it.
 Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options);
+bool built_with_cuda();
 
 }  // namespace lserve

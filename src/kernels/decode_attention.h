@@ -39,7 +39,7 @@ struct DecodeWork {
   int32_t first_q_head = 0;
   int32_t num_q_heads = 1;  // at least 1
   int32_t first_span = 0;   // into spans
-  int32_t num_spans = 0;    // >= 1; spans of one item are ascending in position and not empty
+  int32_t num_spans = 0;    // 0: nothing to do; else ascending in position and not empty
 };
 
 struct DecodeAttentionParams {
@@ -49,6 +49,9 @@ struct DecodeAttentionParams {
   std::span<const DecodeWork> work;  // covers every (sequence, query head) of the layer once
   std::span<const PageSpan> spans;
   float softmax_scale = 0;
+  // No item has more: how much a device launches, which cannot look into the lists.
+  int32_t max_spans = 0;
+  int32_t max_q_heads = 0;
 };
 
 }  // namespace lserve

@@ -18,6 +18,10 @@ namespace lserve {
 
 inline constexpr int64_t kActivationBlock = 16;
 
+// Which of a backend's kernels: one for many rows, or one for few, that reads the weights at the
+// speed of memory. Their roundings differ, so the caller says which, not the number of rows.
+enum class RowCount { kMany, kFew };
+
 // scale * B A, what an adapter (LoRA) adds to a matrix: A and B in a format of plain floats, of one
 // rank >= 1. None if a == nullptr.
 struct LowRankTerm {
@@ -40,6 +44,7 @@ struct LinearParams {
   TensorView x;                           // [num_tokens, columns]  f32
   std::span<const LinearOutput> outputs;  // at least one; the same columns in all
   bool precise = false;  // for the output head, whose errors nothing behind it evens out
+  RowCount rows = RowCount::kMany;
   // [num_tokens, total_rank(outputs)]  f32: receives the scaled A_i x, output after output; may be
   // absent if no output has a low-rank term.
   TensorView low_rank_scratch = {};

@@ -29,7 +29,7 @@ struct PageScoreWork {
   int32_t first_q_head = 0;
   int32_t num_q_heads = 1;
   int32_t page_table = 0;  // page_idx 0 of the sequence, as an offset into page_ids
-  int32_t kv_len = 0;      // tokens, the current one included
+  int32_t kv_len = 0;      // tokens, the current one included; 0: nothing to do
 };
 
 struct PageScoreParams {
@@ -37,8 +37,10 @@ struct PageScoreParams {
   PagedKvView kv;                     // the retrieval pool, with key_stats
   std::span<const int32_t> page_ids;  // page_idx -> page_id of all sequences
   std::span<const PageScoreWork> work;
-  bool mean = false;  // of the work item's heads, instead of their maximum
-  TensorView scores;  // [work, max_pages]  f32; ceil(kv_len / 64) are written per row
+  bool mean = false;          // of the work item's heads, instead of their maximum
+  TensorView scores;          // [work, max_pages]  f32; ceil(kv_len / 64) are written per row
+  int32_t max_num_pages = 0;  // no item has more (see DecodeAttentionParams)
+  int32_t max_q_heads = 0;
 };
 
 }  // namespace lserve

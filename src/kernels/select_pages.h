@@ -19,7 +19,7 @@ namespace lserve {
 
 struct SelectPagesParams {
   TensorView scores;                   // [items, max_pages]  f32
-  std::span<const int32_t> num_pages;  // [items]: P of each, > budget
+  std::span<const int32_t> num_pages;  // [items]: P of each, > budget; 0: nothing to do
   std::span<const int32_t> rows;       // [items]: the row of `selected` that each fills
   int32_t budget = 0;                  // pages kept; >= num_sink_pages + 3
   int32_t num_sink_pages = 0;
@@ -29,7 +29,7 @@ struct SelectPagesParams {
 struct GatherSpansWork {
   int32_t row = 0;             // of selected
   int32_t page_table = 0;      // page_idx 0 of the sequence, as an offset into page_ids
-  int32_t kv_len = 0;          // now
+  int32_t kv_len = 0;          // now; 0: nothing to do
   int32_t selected_pages = 0;  // P when the selection was made: pages from here on are appended
   int32_t first_span = 0;      // where the spans go; their number is num_gathered_spans()
 };

@@ -51,7 +51,7 @@ class KvCache {
   PagePool& pool(HeadClass c) { return pools_[index_of(c)]; }
   PagedKvView view(int64_t layer, HeadClass c) const;
   // The memory of one page, page_bytes(c) in all: for each layer its tiles, then its key statistics
-  // if they are kept. That is the whole of a full page, bit for bit. REQUIRES: host memory.
+  // if they are kept. That is the whole of a full page, bit for bit, in the backend's memory.
   std::vector<std::span<std::byte>> page_memory(HeadClass c, int32_t page_id) const;
   // Both views of a layer, indexed by class: what the attention kernels take.
   std::array<PagedKvView, kNumHeadClasses> views(int64_t layer) const;

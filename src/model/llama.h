@@ -5,6 +5,7 @@
 // attention mode is data: lists of blocks and pages made by attention/. Not thread-safe.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "kernels/backend.h"
 #include "kv_cache/kv_cache.h"
 #include "model/step.h"
+#include "model/step_lists.h"
 #include "model/weights.h"
 #include "model/workspace.h"
 
@@ -25,16 +27,19 @@ namespace lserve {
 class Llama {
  public:
   // The backend must outlive the model. The pattern's shape is the config's (checked by the
-  // caller).
-  Llama(ModelConfig config, ModelWeights weights, Workspace workspace, AttentionConfig attention,
-        HeadPattern pattern, Backend& backend);
+  // caller). kMemory: the backend has no room for the pattern's lists.
+  static Result<std::unique_ptr<Llama>> create(ModelConfig config, ModelWeights weights,
+                                               Workspace workspace, StepLists lists,
+                                               AttentionConfig attention, HeadPattern pattern,
+                                               Backend& backend);
 
   // Runs the step. Its tokens have slots in `cache`. REQUIRES: at most max_tokens of the workspace.
   // The hidden states stay in the workspace for logits() until the next call.
   AttentionCounts forward(const Step& step, KvCache& cache);
   // Logits of `count` rows of the last step from `first` on: [count, vocab_size], f32, valid until
-  // the next call. REQUIRES: count <= max_logit_rows.
-  TensorView logits(int64_t first, int64_t count);
+  // the next call. kFew: to draw from, the same bits after a prompt as after a decode step.
+  // REQUIRES: count <= max_logit_rows.
+  TensorView logits(int64_t first, int64_t count, RowCount rows);
 
   // Makes room for decode steps of a sequence of `max_pages` pages: they allocate nothing then.
   void reserve_decode(int64_t max_pages);
@@ -46,10 +51,43 @@ class Llama {
   const ModelWeights& weights() const { return weights_; }
 
  private:
-  void attend(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts);
-  void prefill(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts);
-  void decode(const Step& step, int64_t layer, KvCache& cache, AttentionCounts* counts);
-  void select_pages(const Step& step, const PagedKvView& kv, AttentionCounts* counts);
+  // What the operations of one layer read, in the backend's memory.
+  struct LayerLists {
+    std::array<std::span<const int32_t>, kNumHeadClasses> kv_heads;  // of the pattern
+    std::span<const PrefillWork> prefill_work;
+    std::span<const KeyBlockRange> ranges;
+    std::span<const DecodeWork> decode_work;
+    std::span<const PageScoreWork> score;
+    std::span<const int32_t> select_num_pages, select_rows;
+    std::span<const GatherSpansWork> gather;
+    DecodePlan::Bounds bounds;
+  };
+  // The same for all layers.
+  struct SharedLists {
+    std::span<const int32_t> token_ids;
+    TensorView cos_sin;  // [num_tokens, 2, head_dim / 2]
+    std::array<std::span<const int64_t>, kNumHeadClasses> slots;
+    std::array<std::span<const int32_t>, kNumHeadClasses> prefill_pages, decode_pages;
+    std::span<PageSpan> spans;
+  };
+
+  Llama(ModelConfig config, ModelWeights weights, Workspace workspace, StepLists lists,
+        AttentionConfig attention, HeadPattern pattern, Backend& backend);
+  Status place_pattern();
+
+  // Plans the step for every layer and puts its lists into the backend's memory.
+  void plan(const Step& step, AttentionCounts* counts);
+  void place_shared(const Step& step);
+  void place_prefill(const Step& step, int64_t layer, AttentionCounts* counts);
+  void place_decode(const Step& step, int64_t layer, AttentionCounts* counts);
+  // Tells steps with other launches apart. REQUIRES: a step without prefill.
+  uint64_t graph_key(int64_t num_tokens) const;
+
+  void run_layers(int64_t num_tokens, const KvCache& cache);
+  void attend(int64_t num_tokens, int64_t layer, const KvCache& cache);
+  void prefill(int64_t num_tokens, const LayerLists& lists, std::span<const PagedKvView> pools);
+  void decode(int64_t num_tokens, const LayerLists& lists, std::span<const PagedKvView> pools);
+  void select_pages(int64_t num_tokens, const LayerLists& lists, const PagedKvView& kv);
   void feed_forward(int64_t num_tokens, const LayerWeights& layer);
   // outputs = projections of x, with what an adapter adds.
   void project(const TensorView& x, std::span<const LinearOutput> outputs);
@@ -64,6 +102,11 @@ class Llama {
   HeadPattern pattern_;
   Backend& backend_;
   std::vector<float> rope_frequencies_;
+  Buffer pattern_lists_;  // of the whole pattern, one layer's after the other's
+  StepLists lists_;
+  SharedLists shared_;
+  std::vector<LayerLists> layer_lists_;  // [num_layers]
+  RowCount rows_ = RowCount::kMany;      // of the step
   PrefillPlan prefill_plan_;
   DecodePlan decode_plan_;
 };

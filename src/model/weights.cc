@@ -27,15 +27,16 @@ class Loader {
 
   Status vector(const std::string& name, VectorWeight* out) {
     ASSIGN_OR_RETURN(const TensorInfo* tensor, read(name));
-    out->size = tensor->shape[0];
-    ASSIGN_OR_RETURN(out->buffer,
-                     backend_.allocate(static_cast<size_t>(out->size) * sizeof(float)));
-    const std::span<float> values(out->buffer.as<float>(), static_cast<size_t>(out->size));
+    std::vector<float> values(static_cast<size_t>(tensor->shape[0]));
     dequantise_row(tensor->format, bytes(*tensor), values);
     for (const float value : values) {
       if (!std::isfinite(value))
         return model_error(cat(name, ": holds a value that is not finite"));
     }
+    out->size = tensor->shape[0];
+    const std::span<const std::byte> contents = std::as_bytes(std::span(values));
+    ASSIGN_OR_RETURN(out->buffer, backend_.allocate(contents.size()));
+    backend_.upload(out->buffer.data(), contents.data(), contents.size());
     return {};
   }
 

@@ -29,7 +29,6 @@ std::vector<Part> float_parts(const ModelConfig& config, const WorkspaceLimits& 
           {&Workspace::gate, n, config.intermediate_size},
           {&Workspace::up, n, config.intermediate_size},
           {&Workspace::low_rank, n, limits.low_rank_columns},
-          {&Workspace::cos_sin, n, config.head_dim},
           {&Workspace::logits, limits.max_logit_rows, config.vocab_size},
           {&Workspace::scores, limits.max_score_rows, limits.max_pages}};
 }

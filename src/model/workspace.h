@@ -34,7 +34,6 @@ struct Workspace {
   TensorView attention;  // [max_tokens, num_q_heads * head_dim]
   TensorView gate, up;   // [max_tokens, intermediate]
   TensorView low_rank;   // [max_tokens, low_rank_columns]
-  TensorView cos_sin;    // [max_tokens, head_dim]
   TensorView logits;     // [max_logit_rows, vocab_size]
   TensorView scores;     // [max_score_rows, max_pages]
   TensorView selected;   // [num_selection_rows, budget_pages]  i32

@@ -142,6 +142,14 @@ TEST(DecodePlan, AgreesWithTheModelFromEveryPromptLength) {
   }
 }
 
+TEST(DecodePlan, BoundsAreNoLessThanAnyItemAndPowersOfTwo) {
+  DecodePlan plan;
+  EXPECT_EQ(plan.bounds(), DecodePlan::Bounds{});
+  plan.work = {{.num_q_heads = 3, .num_spans = 6}, {.num_q_heads = 1, .num_spans = 65}};
+  plan.select_num_pages = {64, 1000};
+  EXPECT_EQ(plan.bounds(), (DecodePlan::Bounds{128, 3, 1024}));
+}
+
 TEST(DecodePlan, DenseReadsEverythingAndSharesOneList) {
   DecodeDriver driver(HeadPattern::uniform(2, 4, HeadClass::kRetrieval),
                       small_config(AttentionMode::kDense, 4));

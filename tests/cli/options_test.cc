@@ -192,11 +192,8 @@ TEST(Options, ValuesAreChecked) {
       has(error_of({"run", "m", "--page-score", "median"}), "is not one of: minmax, mean-std"));
 }
 
-TEST(Options, AbsentDeviceIsADeviceError) {
-  const Result<CommandLine> line = parse({"run", "m", "--device", "cuda"});
-  ASSERT_FALSE(line.ok());
-  EXPECT_EQ(line.status().kind(), ErrorKind::kDevice);
-  EXPECT_TRUE(has(line.status().message(), "not in this build"));
+TEST(Options, UnknownDeviceIsAUsageError) {
+  EXPECT_TRUE(parse({"run", "m", "--device", "cuda"}).ok());
   EXPECT_EQ(parse({"run", "m", "--device", "cpx"}).status().kind(), ErrorKind::kUsage);
 }
 

@@ -35,6 +35,30 @@ std::vector<int32_t> select(Backend* backend, std::vector<float> scores, int32_t
   return selected;
 }
 
+// A list may be longer than a step needs (backend.h).
+TEST_P(SelectPagesTest, ItemsWithNothingToDoAreSkipped) {
+  std::vector<float> scores(3 * 8, 1.0F);
+  const std::vector<int32_t> pages = {0, 8, 0};
+  const std::vector<int32_t> rows = {0, 1, 1};
+  std::vector<int32_t> selected(2 * 4, -7);
+  backend().select_pages({.scores = TensorView(scores.data(), {3, 8}),
+                          .num_pages = pages,
+                          .rows = rows,
+                          .budget = 4,
+                          .num_sink_pages = 1,
+                          .selected = TensorView(selected.data(), {2, 4})});
+  backend().synchronize();
+  EXPECT_EQ(selected, (std::vector<int32_t>{-7, -7, -7, -7, 0, 1, 6, 7}));
+
+  const std::vector<int32_t> page_ids = {7, 6, 5, 4, 3, 2, 1, 0};
+  const std::vector<GatherSpansWork> work = {
+      {.row = 1, .kv_len = 0}, {.row = 1, .kv_len = 500, .selected_pages = 8}, {.row = 1}};
+  std::vector<PageSpan> spans(4, PageSpan{-1, -1, -1});
+  backend().gather_spans({TensorView(selected.data(), {2, 4}), page_ids, work, spans});
+  backend().synchronize();
+  EXPECT_EQ(spans, (std::vector<PageSpan>{{7, 0, 64}, {6, 0, 64}, {1, 0, 64}, {0, 0, 52}}));
+}
+
 std::vector<int32_t> select_by_sorting(const std::vector<float>& scores, int32_t budget,
                                        int32_t num_sink_pages) {
   const auto pages = static_cast<int32_t>(scores.size());

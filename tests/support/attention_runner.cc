@@ -103,7 +103,8 @@ std::vector<float> decode(Backend* backend, PagedKvFixture* kv, const DecodeRun&
   const PagedKvShape& shape = kv->shape();
   std::vector<float> q = run.q;
   std::vector<float> out = poisoned(static_cast<int64_t>(q.size()));
-  std::vector<DecodeWork> work;
+  // Items with nothing to do, before and behind the others, must leave the rows they name alone.
+  std::vector<DecodeWork> work = {{.num_spans = 0}};
   std::vector<PageSpan> spans;
   for (size_t i = 0; i < lists.size(); ++i) {
     if (lists[i].empty()) continue;
@@ -117,6 +118,7 @@ std::vector<float> decode(Backend* backend, PagedKvFixture* kv, const DecodeRun&
                     .num_spans = static_cast<int32_t>(added.size())});
     spans.insert(spans.end(), added.begin(), added.end());
   }
+  work.push_back({.num_spans = 0});
   const PagedKvView view = kv->view();
   const Shape dims{static_cast<int64_t>(shape.kv_lens.size()), int64_t{shape.num_heads} * run.group,
                    shape.head_dim};

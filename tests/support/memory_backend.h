@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -23,6 +24,9 @@ class MemoryBackend final : public Backend {
     allocated_bytes.push_back(static_cast<int64_t>(bytes));
     return allocate_host(bytes);
   }
+  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  int64_t available_bytes() const override { return std::numeric_limits<int64_t>::max(); }
   Result<Weight> load_weight(const RawWeight&) override { return memory_error("no weights here"); }
   int64_t weight_bytes(WeightFormat, int64_t, int64_t) const override { return 0; }
 

@@ -1,5 +1,8 @@
 #include "kernels/cpu/cpu_backend.h"
 
+#include <cstring>
+
+#include "base/available_memory.h"
 #include "base/checked_math.h"
 #include "base/strings.h"
 #include "kernels/cpu/context.h"
@@ -44,6 +47,10 @@ class CpuBackend final : public Backend {
     }
     return buffer;
   }
+
+  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  int64_t available_bytes() const override { return available_memory(); }
 
   int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const override {
     return cpu::packed_weight_bytes(format, rows, columns);

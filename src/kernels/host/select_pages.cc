@@ -77,6 +77,7 @@ void select_pages(const SelectPagesParams& params, ThreadPool* pool) {
   pool->parallel_for(num_items, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t item = begin; item < end; ++item) {
       const int32_t num_pages = params.num_pages[static_cast<size_t>(item)];
+      if (num_pages == 0) continue;
       const int32_t row = params.rows[static_cast<size_t>(item)];
       CHECK_LE(int64_t{num_pages}, max_pages);
       CHECK(row >= 0 && row < params.selected.dim(0));
@@ -93,6 +94,7 @@ void gather_spans(const GatherSpansParams& params, ThreadPool* pool) {
       static_cast<int64_t>(params.work.size()), 16, [&](int64_t first, int64_t last, int) {
         for (const GatherSpansWork& item :
              params.work.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first))) {
+          if (item.kv_len == 0) continue;
           const int32_t num_pages = (item.kv_len + kPageSize - 1) / kPageSize;
           CHECK_LE(item.selected_pages, num_pages);
           CHECK_LE(num_pages, item.selected_pages + 2);

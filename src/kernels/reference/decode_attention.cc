@@ -14,6 +14,7 @@ namespace {
 
 // One work item: each split by itself, then merged in order.
 void attend_item(const DecodeAttentionParams& params, const DecodeWork& work) {
+  if (work.num_spans == 0) return;
   const PagedKvView& kv = params.pools[static_cast<size_t>(work.pool)];
   const auto group = static_cast<size_t>(work.num_q_heads);
   CHECK(0 <= work.first_q_head && work.first_q_head + work.num_q_heads <= params.q.dim(1));

@@ -1,0 +1,51 @@
+// Matrix multiply-accumulate of a warp, and the loads that bring its operands from shared memory.
+// https://docs.nvidia.com/cuda/parallel-thread-execution/#matrix-fragments-for-mma-m16n8k16-with-floating-point-type
+//
+// In all of them a lane is (g, t) = (lane / 4, lane % 4), and a 32-bit register holds two 16-bit
+// values, the lower index in the lower half.
+#pragma once
+
+#include <cstdint>
+
+namespace lserve::cuda::ptx {
+
+// A [16 rows, 16 k]: rows g and g + 8 alternate, k = 2t, 2t + 1 in the first two registers, k + 8
+// in the others.
+struct FragmentA {
+  uint32_t x[4];
+};
+// B [16 k, 8 columns]: column g, k = 2t, 2t + 1 in the first register, k + 8 in the second.
+struct FragmentB {
+  uint32_t x[2];
+};
+// C [16 rows, 8 columns]: row g, columns 2t and 2t + 1, then row g + 8.
+struct FragmentC {
+  float x[4];
+};
+
+// c += a b, the products of bf16 exact, their sum in float32.
+__device__ inline void mma_m16n8k16(FragmentC& c, const FragmentA& a, const FragmentB& b) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c.x[0]), "+f"(c.x[1]), "+f"(c.x[2]), "+f"(c.x[3])
+      : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "r"(b.x[0]), "r"(b.x[1]));
+}
+
+// Four 8x8 matrices of 16-bit values: lane i names row i % 8 of matrix i / 8 (16 bytes, aligned).
+// https://docs.nvidia.com/cuda/parallel-thread-execution/#warp-level-matrix-instructions-ldmatrix
+__device__ inline void ldmatrix_x4(uint32_t (&x)[4], uint32_t shared_address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "r"(shared_address)
+               : "memory");
+}
+// The same, each matrix transposed.
+__device__ inline void ldmatrix_x4_trans(uint32_t (&x)[4], uint32_t shared_address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "r"(shared_address)
+               : "memory");
+}
+
+}  // namespace lserve::cuda::ptx
