@@ -6,11 +6,13 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "checkpoint/gguf_checkpoint.h"
+#include "checkpoint/random_checkpoint.h"
 #include "checkpoint/safetensors_checkpoint.h"
 
 namespace lserve {
 
 Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& path) {
+  if (path.starts_with(kRandomPrefix)) return open_random_checkpoint(path);
   if (!directory_exists(path)) return open_gguf_checkpoint(path);
   if (file_exists(path + "/config.json")) return open_safetensors_checkpoint(path);
   return model_error(cat(path,

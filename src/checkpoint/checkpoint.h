@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,11 +30,19 @@ struct TensorInfo {
   uint64_t bytes = 0;          // in the file: row_bytes(format, columns) * rows
 };
 
+// A matrix that is not read but made: element i is random_value(seed, i, scale) in bf16
+// (quant/random_values.h).
+struct RandomTensor {
+  uint64_t seed = 0;
+  float scale = 1;
+};
+
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
 
-  // Reads headers only. Opens `path`: a directory with config.json, or a .gguf file; verifies that
+  // Reads headers only. Opens `path`: a directory with config.json, or a .gguf file, or
+  // "random:SHAPE" (random_checkpoint.h); verifies that
   // the architecture is supported and that the set of tensors and their shapes are those of its
   // config: a missing or mis-shaped tensor is an error, known harmless extras are ignored, an
   // unknown extra is one warning. A Git-LFS pointer and a truncated file are named as such.
@@ -49,10 +58,15 @@ class Checkpoint {
   // Raw bytes of the tensor, rows in Hugging Face order. REQUIRES: out.size() == tensor.bytes; the
   // tensor is one of tensors().
   virtual Status read_tensor(const TensorInfo& tensor, std::span<std::byte> out) const = 0;
+  // How the tensor can be made where it is needed, instead of read; nothing for files.
+  virtual std::optional<RandomTensor> random_tensor(const TensorInfo& /*tensor*/) const {
+    return std::nullopt;
+  }
   // Fails if any file changed since open(). Call it when all weights are read.
   virtual Status verify_unchanged() const = 0;
 
-  // The tokenizer's tables and the chat template.
+  // The tokenizer's tables and the chat template. Random weights have none.
+  virtual bool has_tokenizer() const { return true; }
   virtual Result<TokenizerData> read_tokenizer() const = 0;
 
   const TensorInfo* find(std::string_view name) const;

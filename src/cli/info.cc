@@ -90,17 +90,48 @@ Json model_json(const EnginePlan& plan) {
       .set("rope", rope_json(m.rope));
 }
 
-Json tokenizer_json(const PromptBuilder& builder) {
-  const TokenizerData& data = builder.tokenizer().data();
+const char* tokenizer_type(const TokenizerData& data) {
+  return data.sentence_piece ? "SentencePiece BPE" : "byte-level BPE";
+}
+
+const char* pre_tokenizer_name(PreTokenizer kind) {
+  switch (kind) {
+    case PreTokenizer::kGpt2:
+      return "gpt-2";
+    case PreTokenizer::kSmolLm:
+      return "smollm";
+    case PreTokenizer::kLlama3:
+      return "llama-3";
+    case PreTokenizer::kQwen2:
+      return "qwen2";
+    case PreTokenizer::kWhole:
+    case PreTokenizer::kSpaces:
+    case PreTokenizer::kSpaceRuns:
+      return "none";
+  }
+  return "";
+}
+
+// Null for a model of random weights.
+Json tokenizer_json(const PromptBuilder* builder) {
+  if (builder == nullptr) return {};
+  const TokenizerData& data = builder->tokenizer().data();
   Json eos = Json::array();
   for (const int32_t id : data.eos_token_ids) eos.push_back(id);
   return Json::object()
-      .set("type", "byte-level BPE")
-      .set("pre_tokenizer", data.pre_tokenizer == PreTokenizer::kGpt2 ? "gpt-2" : "smollm")
-      .set("vocab_size", builder.tokenizer().vocab_size())
+      .set("type", tokenizer_type(data))
+      .set("pre_tokenizer", pre_tokenizer_name(data.pre_tokenizer))
+      .set("vocab_size", builder->tokenizer().vocab_size())
       .set("add_bos", data.add_bos)
       .set("eos_token_ids", std::move(eos))
-      .set("chat_template", builder.has_chat_template());
+      .set("chat_template", builder->has_chat_template());
+}
+
+std::string tokenizer_line(const PromptBuilder* builder) {
+  if (builder == nullptr) return "tokens  none: the weights are random\n";
+  const TokenizerData& data = builder->tokenizer().data();
+  return cat("tokens  ", tokenizer_type(data), ", ", data.add_bos ? "BOS added" : "no BOS", ", ",
+             builder->has_chat_template() ? "with a chat template\n" : "no chat template\n");
 }
 
 Json attention_json(const EnginePlan& plan) {
@@ -124,9 +155,8 @@ Json files_json(const EnginePlan& plan) {
       .set("formats", formats_json(*plan.checkpoint));
 }
 
-std::string report(const EnginePlan& plan, const PromptBuilder& builder, const Backend& backend) {
+std::string report(const EnginePlan& plan, const PromptBuilder* builder, const Backend& backend) {
   const ModelConfig& m = plan.inputs.config;
-  const TokenizerData& data = builder.tokenizer().data();
   std::string out;
   for (const std::string& line : plan_lines(plan, backend)) out += line + "\n";
   out += cat("shape   hidden ", m.hidden_size, ", mlp ", m.intermediate_size, ", vocabulary ",
@@ -135,8 +165,7 @@ std::string report(const EnginePlan& plan, const PromptBuilder& builder, const B
              m.tied_embeddings ? ", tied embeddings\n" : "\n");
   out += cat("files   ", human_bytes(plan.checkpoint->file_bytes()), ", ",
              formats_json(*plan.checkpoint).dump(), "\n");
-  out += cat("tokens  byte-level BPE, ", data.add_bos ? "BOS added" : "no BOS", ", ",
-             builder.has_chat_template() ? "with a chat template\n" : "no chat template\n");
+  out += tokenizer_line(builder);
   if (plan.largest_context < plan.memory.context) {
     out += cat("note    this context does not fit; the largest that does: ",
                with_separators(plan.largest_context), "\n");
@@ -151,15 +180,18 @@ Status info_verb(CommandLine& options) {
   ASSIGN_OR_RETURN(const auto backend, open_backend(options, config));
   ASSIGN_OR_RETURN(const EnginePlan plan,
                    make_engine_plan(config, *backend, MemoryCheck::kReportOnly));
-  ASSIGN_OR_RETURN(const auto builder, load_prompt_builder(*plan.checkpoint));
+  std::unique_ptr<PromptBuilder> builder;
+  if (plan.checkpoint->has_tokenizer()) {
+    ASSIGN_OR_RETURN(builder, load_prompt_builder(*plan.checkpoint));
+  }
   if (!options.get_flag("json")) {
-    print(report(plan, *builder, *backend));
+    print(report(plan, builder.get(), *backend));
     return {};
   }
   print(Json::object()
             .set("model", model_json(plan))
             .set("files", files_json(plan))
-            .set("tokenizer", tokenizer_json(*builder))
+            .set("tokenizer", tokenizer_json(builder.get()))
             .set("supported", supported_json(plan))
             .set("attention", attention_json(plan))
             .set("adapter", adapter_json(plan))

@@ -1,6 +1,7 @@
 // Engine: a loaded model with its cache, and the steps it can take. START HERE for engine/.
 //
-// One sequence at a time for now; the scheduler of many comes with the server. Not thread-safe.
+// A step is a chunk of one prompt, or a token of each of several sequences; the scheduler of many
+// comes with the server. Not thread-safe.
 #pragma once
 
 #include <memory>
@@ -20,7 +21,8 @@ class Engine {
   static Result<std::unique_ptr<Engine>> load(EnginePlan plan, std::unique_ptr<Backend> backend,
                                               const LoadProgress& progress);
 
-  Sequence new_sequence();
+  // `place`: which of the num_sequences (EngineConfig) it is; another that lives has another.
+  Sequence new_sequence(int64_t place = 0);
 
   // Runs the next prompt tokens of the sequence through the model. kMemory: the context is full,
   // and nothing has changed. REQUIRES: 1 <= tokens.size() <= chunk().
@@ -34,12 +36,19 @@ class Engine {
   // Runs one generated token through the model, by the decode path. Once a sequence has taken a
   // first step, decode() and draw() allocate nothing (tests/allocations).
   Status decode(Sequence& sequence, int32_t token);
+  // The same for several sequences in one step, which changes the result of none: row i of the step
+  // is sequences[i]. REQUIRES: one token each, as many as the engine has places.
+  Status decode(std::span<Sequence* const> sequences, std::span<const int32_t> tokens);
+  // Gives the sequence `count` tokens with random keys and values, as if it had read them.
+  Status fill(Sequence& sequence, int64_t count, uint64_t seed);
   // Logits of rows of the last step: [count, vocab_size]. REQUIRES: count <= max_logit_rows().
   TensorView logits(int64_t first, int64_t count) {
     return model_->logits(first, count, RowCount::kMany);
   }
   // Draws the token that follows the last row. kRuntime: the logits are not finite.
   Result<int32_t> draw(const SamplingParams& sampling, int64_t position);
+  // After a decode step of several sequences, the token after each: tokens[i] for row i.
+  Status draw(std::span<const SampleRow> rows, std::span<int32_t> tokens);
   int64_t last_step_tokens() const { return step_.num_tokens(); }
 
   Backend& backend() { return *backend_; }
@@ -57,9 +66,14 @@ class Engine {
  private:
   Engine(EnginePlan plan, std::unique_ptr<Backend> backend)
       : plan_(std::move(plan)), backend_(std::move(backend)) {}
-  // Gives the tokens slots and fills step_ with what both phases share.
-  Status begin_step(Sequence& sequence, std::span<const int32_t> tokens);
-  void run_step(Sequence& sequence, std::span<const int32_t> tokens);
+  Status sample(const TensorView& logits, std::span<const SampleRow> rows,
+                std::span<int32_t> tokens);
+  // kMemory: the sequence has no room for `count` tokens more.
+  Status check_room(const Sequence& sequence, int64_t count) const;
+  // Gives the tokens slots and adds what both phases share to step_.
+  Status add_to_step(Sequence& sequence, std::span<const int32_t> tokens);
+  // The sequence has taken its step.
+  void end_step(Sequence& sequence, std::span<const int32_t> tokens);
 
   EnginePlan plan_;
   std::unique_ptr<Backend> backend_;  // outlives everything below

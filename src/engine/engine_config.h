@@ -33,6 +33,7 @@ struct EngineConfig {
   // streaming heads keep more pages for it. 0: at its end only.
   int64_t resume_tokens = 0;
   int64_t chunk = 512;  // prompt tokens per step; larger: faster up to a point, more workspace
+  int64_t num_sequences = 1;  // that run at the same time
   // Instead of the files'; they also lift the limit of the model's own context.
   std::optional<double> rope_theta;
   std::optional<RopeConfig> rope_scaling;

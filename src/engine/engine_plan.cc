@@ -7,11 +7,24 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "checkpoint/head_pattern_file.h"
+#include "checkpoint/random_checkpoint.h"
 #include "model/weights.h"
 
 namespace lserve {
 
 namespace {
+
+// For random weights, whose heads are all alike: every second KV head of every layer streams first.
+HeadPatternFile every_second_head(const ModelConfig& model) {
+  HeadPatternFile pattern;
+  pattern.path = "every second head";
+  pattern.num_layers = model.num_layers;
+  pattern.num_kv_heads = model.num_kv_heads;
+  for (int64_t i = 0; i < model.num_layers * model.num_kv_heads; ++i) {
+    pattern.gates.push_back(i % model.num_kv_heads % 2 == 0 ? 1.0 : 0.0);
+  }
+  return pattern;
+}
 
 // A pattern is read for a mode that uses it, from the path given or from the folder of the adapter
 // or the model.
@@ -21,6 +34,9 @@ Result<std::optional<HeadPatternFile>> find_pattern(const EngineConfig& config,
   for (const std::string& folder : {config.lora_path, config.model_path}) {
     const std::string own = folder + "/head_pattern";
     if (path.empty() && !folder.empty() && directory_exists(own)) path = own;
+  }
+  if (path.empty() && config.mode && config.model_path.starts_with(kRandomPrefix)) {
+    return std::optional(every_second_head(model));
   }
   if (path.empty()) return std::optional<HeadPatternFile>();
   ASSIGN_OR_RETURN(HeadPatternFile pattern, read_head_pattern(path));
@@ -131,6 +147,7 @@ Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& b
   RETURN_IF_ERROR(decide_attention(config, &plan));
   plan.inputs.kv_format = config.kv_format;
   plan.inputs.chunk = config.chunk;
+  plan.inputs.num_sequences = config.num_sequences;
   plan.inputs.resume_tokens = config.resume_tokens;
   plan.inputs.weight_bytes = planned_weight_bytes(*plan.checkpoint, backend);
   if (plan.adapter != nullptr) {

@@ -42,31 +42,34 @@ KvCacheConfig plan_kv(const MemoryInputs& inputs, int64_t context) {
   kv.page_score = inputs.attention.page_score;
   kv.key_stats = has_page_selection(inputs.attention.mode);
   const int64_t pages = ceil_div<int64_t>(context, kPageSize);
-  if (any_retrieval) kv.num_pages[index_of(HeadClass::kRetrieval)] = pages;
+  const int64_t n = inputs.num_sequences;
+  if (any_retrieval) kv.num_pages[index_of(HeadClass::kRetrieval)] = n * pages;
   if (any_streaming) {
-    kv.num_pages[index_of(HeadClass::kStreaming)] = streaming_pages(inputs, pages);
+    kv.num_pages[index_of(HeadClass::kStreaming)] = n * streaming_pages(inputs, pages);
   }
   return kv;
 }
 
 WorkspaceLimits plan_workspace(const MemoryInputs& inputs, int64_t context) {
   WorkspaceLimits limits;
-  limits.max_tokens = std::max(inputs.chunk, kLogitRows);
-  limits.max_logit_rows = kLogitRows;
+  const int64_t n = inputs.num_sequences;
+  limits.max_logit_rows = std::max(kLogitRows, n);
+  limits.max_tokens = std::max(inputs.chunk, limits.max_logit_rows);
   limits.low_rank_columns = inputs.low_rank_columns;
   if (!has_page_selection(inputs.attention.mode)) return limits;
   limits.max_pages = ceil_div<int64_t>(context, kPageSize);
   const int32_t lists =
       inputs.attention.lists_per_kv_head(static_cast<int32_t>(inputs.config.gqa_group_size()));
-  limits.max_score_rows = inputs.config.num_kv_heads * lists;
-  limits.num_selection_rows = PageSelection::num_rows(inputs.pattern, lists);
+  limits.max_score_rows = n * inputs.config.num_kv_heads * lists;
+  limits.num_selection_rows = n * PageSelection::num_rows(inputs.pattern, lists);
   limits.budget_pages = inputs.attention.budget_pages();
   return limits;
 }
 
 StepLimits plan_step(const MemoryInputs& inputs, int64_t context) {
   StepLimits limits;
-  limits.max_tokens = inputs.chunk;
+  limits.max_tokens = std::max(inputs.chunk, inputs.num_sequences);
+  limits.num_sequences = inputs.num_sequences;
   limits.num_layers = inputs.config.num_layers;
   limits.num_kv_heads = inputs.config.num_kv_heads;
   limits.num_q_heads = inputs.config.num_q_heads;

@@ -19,6 +19,7 @@ struct MemoryInputs {
   HeadPattern pattern;
   KvFormat kv_format = KvFormat::kBF16;
   int64_t chunk = 512;
+  int64_t num_sequences = 1;         // at the same time, each with the whole context
   int64_t resume_tokens = 0;         // EngineConfig
   int64_t weight_bytes = 0;          // the adapter's included
   int64_t low_rank_columns = 0;      // of the adapter (model/weights.h)
@@ -30,7 +31,7 @@ struct MemoryInputs {
 };
 
 struct MemoryPlan {
-  int64_t context = 0;  // tokens of one sequence
+  int64_t context = 0;  // tokens of a sequence
   int64_t weight_bytes = 0;
   int64_t retrieval_kv_bytes = 0;  // key statistics included
   int64_t streaming_kv_bytes = 0;

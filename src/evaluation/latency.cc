@@ -12,6 +12,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int64_t kLongPrompt = 65536;
+// Every phase of the selector's reuse, twice.
+constexpr int64_t kWarmupSteps = 8;
+
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
@@ -23,29 +27,65 @@ std::vector<int32_t> random_prompt(int64_t count, int64_t vocab_size, uint64_t s
   return tokens;
 }
 
-Status run_once(Engine& engine, std::span<const int32_t> prompt, int64_t decode_tokens,
-                Latency* out) {
+Result<Sequence> read_prompt(Engine& engine, std::span<const int32_t> prompt, int32_t* token) {
   Sequence sequence = engine.new_sequence();
-  const auto start = Clock::now();
   RETURN_IF_ERROR(
       engine.prefill_chunks(sequence, prompt, [](int64_t, int64_t) { return Status(); }));
-  ASSIGN_OR_RETURN(int32_t token, engine.draw({}, sequence.kv_len()));
-  out->prefill_ms.push_back(ms_since(start));
-  for (int64_t i = 0; i < decode_tokens; ++i) {
-    const auto step = Clock::now();
-    RETURN_IF_ERROR(engine.decode(sequence, token));
-    ASSIGN_OR_RETURN(token, engine.draw({}, sequence.kv_len()));
-    out->decode_ms.push_back(ms_since(step));
+  ASSIGN_OR_RETURN(*token, engine.draw({}, sequence.kv_len()));
+  return sequence;
+}
+
+// One token for each sequence, `steps` times; tokens: what was drawn last.
+Status decode_steps(Engine& engine, std::span<Sequence* const> sequences, int64_t steps,
+                    std::vector<int32_t> tokens, std::vector<double>* ms) {
+  std::vector<SampleRow> rows(sequences.size());
+  for (int64_t i = 0; i < steps; ++i) {
+    const auto start = Clock::now();
+    RETURN_IF_ERROR(engine.decode(sequences, tokens));
+    for (size_t s = 0; s < rows.size(); ++s) rows[s].position = sequences[s]->kv_len();
+    RETURN_IF_ERROR(engine.draw(rows, tokens));
+    ms->push_back(ms_since(start));
   }
+  return {};
+}
+
+Status run_once(Engine& engine, std::span<const int32_t> prompt, int64_t decode_tokens,
+                Latency* out) {
+  const auto start = Clock::now();
+  int32_t token = 0;
+  ASSIGN_OR_RETURN(Sequence sequence, read_prompt(engine, prompt, &token));
+  out->prefill_ms.push_back(ms_since(start));
+  Sequence* const one = &sequence;
+  return decode_steps(engine, std::span(&one, 1), decode_tokens, {token}, &out->decode_ms);
+}
+
+Status run_on_random_cache(Engine& engine, const LatencyPoint& point, Latency* out) {
+  std::vector<Sequence> sequences;
+  for (int64_t i = 0; i < point.batch; ++i) {
+    sequences.push_back(engine.new_sequence(i));
+    RETURN_IF_ERROR(engine.fill(sequences.back(), point.prompt_tokens - kWarmupSteps,
+                                point.seed + static_cast<uint64_t>(i)));
+  }
+  std::vector<Sequence*> all;
+  for (Sequence& sequence : sequences) all.push_back(&sequence);
+  const std::vector<int32_t> tokens(all.size(), 0);
+  std::vector<double> warmup;
+  RETURN_IF_ERROR(decode_steps(engine, all, kWarmupSteps, tokens, &warmup));
+  engine.reset_counts();
+  RETURN_IF_ERROR(decode_steps(engine, all, point.decode_tokens, tokens, &out->decode_ms));
+  out->counts = engine.counts();
   return {};
 }
 
 }  // namespace
 
 double Latency::prefill_tokens_per_second() const {
-  return static_cast<double>(prompt_tokens) * 1000 / quantile(prefill_ms, 0.5);
+  if (prefill_ms.empty()) return 0;
+  return static_cast<double>(point.prompt_tokens) * 1000 / quantile(prefill_ms, 0.5);
 }
-double Latency::decode_tokens_per_second() const { return 1000 / quantile(decode_ms, 0.5); }
+double Latency::decode_tokens_per_second() const {
+  return static_cast<double>(point.batch) * 1000 / quantile(decode_ms, 0.5);
+}
 
 double quantile(std::vector<double> values, double q) {
   CHECK(!values.empty());
@@ -53,20 +93,27 @@ double quantile(std::vector<double> values, double q) {
   return values[static_cast<size_t>(std::lround(q * static_cast<double>(values.size() - 1)))];
 }
 
-Result<Latency> measure_latency(Engine& engine, int64_t prompt_tokens, int64_t decode_tokens,
-                                int64_t repetitions, uint64_t seed) {
-  const auto prompt = random_prompt(prompt_tokens, engine.config().vocab_size, seed);
-  Latency warmup;
-  RETURN_IF_ERROR(run_once(
-      engine,
-      std::span(prompt).subspan(0, static_cast<size_t>(std::min(prompt_tokens, engine.chunk()))),
-      std::min<int64_t>(decode_tokens, 2), &warmup));
+Result<Latency> measure_latency(Engine& engine, const LatencyPoint& point) {
+  const auto prompt = random_prompt(point.prompt_tokens, engine.config().vocab_size, point.seed);
   Latency result;
-  result.prompt_tokens = prompt_tokens;
+  result.point = point;
+  const bool random_cache = point.random_cache || point.batch > 1;
+  if (random_cache && point.prompt_tokens > kWarmupSteps) {
+    RETURN_IF_ERROR(run_on_random_cache(engine, point, &result));
+    if (!point.prefill || point.batch > 1) return result;
+  }
+  const int64_t decode_tokens = result.decode_ms.empty() ? point.decode_tokens : 0;
+  const auto beginning =
+      std::span(prompt).first(static_cast<size_t>(std::min(point.prompt_tokens, engine.chunk())));
+  Latency warmup;
+  RETURN_IF_ERROR(run_once(engine, beginning, std::min<int64_t>(decode_tokens, 2), &warmup));
+  const int64_t repetitions = point.prompt_tokens >= kLongPrompt
+                                  ? std::min<int64_t>(point.repetitions, 2)
+                                  : point.repetitions;
   for (int64_t r = 0; r < repetitions; ++r) {
     engine.reset_counts();
     RETURN_IF_ERROR(run_once(engine, prompt, decode_tokens, &result));
-    result.counts = engine.counts();
+    if (decode_tokens > 0) result.counts = engine.counts();
   }
   return result;
 }

@@ -1,8 +1,11 @@
 // The only file that names the private folders.
 #include "kernels/backend.h"
 
+#include <vector>
+
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
+#include "quant/random_values.h"
 
 namespace lserve {
 
@@ -13,6 +16,13 @@ std::optional<CpuIsa> cpu_isa_by_name(std::string_view name) {
   if (name == "avx512") return CpuIsa::kAvx512;
   if (name == "avx512_bf16") return CpuIsa::kAvx512Bf16;
   return {};
+}
+
+Result<Weight> Backend::make_random_weight(int64_t rows, int64_t columns, uint64_t seed,
+                                           float scale) {
+  std::vector<bf16> values(static_cast<size_t>(rows * columns));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = to_bf16(random_value(seed, i, scale));
+  return load_weight({WeightFormat::kBF16, rows, columns, std::as_bytes(std::span(values))});
 }
 
 bool built_with_cuda() {

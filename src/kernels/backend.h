@@ -58,6 +58,10 @@ class Backend {
   virtual int64_t available_bytes() const = 0;
   // Brings a matrix into this backend's layout. kMemory.
   virtual Result<Weight> load_weight(const RawWeight& raw) = 0;
+  // A matrix of random_value(seed, i, scale) in bf16 (quant/random_values.h), row after row.
+  // kMemory.
+  virtual Result<Weight> make_random_weight(int64_t rows, int64_t columns, uint64_t seed,
+                                            float scale);
   // Bytes that load_weight keeps for such a matrix: for the memory plan.
   virtual int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const = 0;
 

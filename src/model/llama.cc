@@ -34,11 +34,12 @@ Result<std::unique_ptr<Llama>> Llama::create(ModelConfig config, ModelWeights we
   return llama;
 }
 
-void Llama::reserve_decode(int64_t max_pages) {
+void Llama::reserve_decode(int64_t num_sequences, int64_t max_pages) {
   const int64_t budget = has_page_selection(attention_.mode) ? attention_.budget_pages() : 0;
-  lserve::reserve_decode(config_.num_q_heads, max_pages, std::min(budget, max_pages),
+  const int64_t q_heads = num_sequences * config_.num_q_heads;
+  lserve::reserve_decode(q_heads, num_sequences * (max_pages + 1), std::min(budget, max_pages),
                          &decode_plan_);
-  backend_.reserve({config_.num_q_heads, max_pages + 1, config_.head_dim});
+  backend_.reserve({q_heads, max_pages + 1, config_.head_dim});
 }
 
 AttentionCounts Llama::forward(const Step& step, KvCache& cache) {
@@ -81,15 +82,39 @@ void Llama::attend(int64_t n, int64_t layer, const KvCache& cache) {
   project(first_rows(workspace_.normed, {n, config_.hidden_size}), qkv);
   backend_.rope({by_head(q, n, config_.num_q_heads), k_heads, shared_.cos_sin});
   const auto pools = cache.views(layer);
-  for (size_t c = 0; c < pools.size(); ++c) {
-    if (lists.kv_heads[c].empty()) continue;
-    backend_.write_kv({k_heads, by_head(v, n, config_.num_kv_heads), pools[c], lists.kv_heads[c],
-                       shared_.slots[c]});
-  }
+  write_kv(n, layer, pools);
   if (!lists.prefill_work.empty()) prefill(n, lists, pools);
   if (!lists.decode_work.empty()) decode(n, lists, pools);
   const LinearOutput o[] = {w.o.output(hidden, /*accumulate=*/true)};
   project(first_rows(workspace_.attention, {n, w.o.weight.columns}), o);
+}
+
+void Llama::write_kv(int64_t n, int64_t layer, std::span<const PagedKvView> pools) {
+  const LayerLists& lists = layer_lists_[static_cast<size_t>(layer)];
+  for (size_t c = 0; c < pools.size(); ++c) {
+    if (lists.kv_heads[c].empty()) continue;
+    backend_.write_kv({by_head(workspace_.k, n, config_.num_kv_heads),
+                       by_head(workspace_.v, n, config_.num_kv_heads), pools[c], lists.kv_heads[c],
+                       shared_.slots[c]});
+  }
+}
+
+void Llama::fill(const Step& step, KvCache& cache, std::span<const float> values) {
+  const auto n = static_cast<size_t>(step.num_tokens());
+  const auto width = static_cast<size_t>(config_.num_kv_heads * config_.head_dim);
+  CHECK_GE(values.size(), 3 * n * width);
+  lists_.clear();
+  place_shared(step);
+  lists_.upload(backend_);
+  for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    // Each layer another part of the values.
+    const size_t first = static_cast<size_t>(layer) * 7 % n * width;
+    const auto k = values.subspan(first, n * width);
+    const auto v = values.subspan(first + n * width, n * width);
+    backend_.upload(workspace_.k.data, k.data(), k.size_bytes());
+    backend_.upload(workspace_.v.data, v.data(), v.size_bytes());
+    write_kv(step.num_tokens(), layer, cache.views(layer));
+  }
 }
 
 void Llama::prefill(int64_t n, const LayerLists& lists, std::span<const PagedKvView> pools) {

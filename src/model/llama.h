@@ -41,8 +41,11 @@ class Llama {
   // REQUIRES: count <= max_logit_rows.
   TensorView logits(int64_t first, int64_t count, RowCount rows);
 
-  // Makes room for decode steps of a sequence of `max_pages` pages: they allocate nothing then.
-  void reserve_decode(int64_t max_pages);
+  // Makes room for decode steps of sequences of `max_pages` pages: they allocate nothing then.
+  void reserve_decode(int64_t num_sequences, int64_t max_pages);
+  // Writes random keys and values for the step's tokens into all layers, as a step would: a cache
+  // to measure with. `values` are at least 3 rows of the KV width a token.
+  void fill(const Step& step, KvCache& cache, std::span<const float> values);
 
   const ModelConfig& config() const { return config_; }
   const AttentionConfig& attention() const { return attention_; }
@@ -85,6 +88,7 @@ class Llama {
 
   void run_layers(int64_t num_tokens, const KvCache& cache);
   void attend(int64_t num_tokens, int64_t layer, const KvCache& cache);
+  void write_kv(int64_t num_tokens, int64_t layer, std::span<const PagedKvView> pools);
   void prefill(int64_t num_tokens, const LayerLists& lists, std::span<const PagedKvView> pools);
   void decode(int64_t num_tokens, const LayerLists& lists, std::span<const PagedKvView> pools);
   void select_pages(int64_t num_tokens, const LayerLists& lists, const PagedKvView& kv);

@@ -1,14 +1,16 @@
 #include "model/step.h"
 
+#include <algorithm>
+
 namespace lserve {
 
-void Step::reserve(int64_t max_tokens, int64_t max_pages) {
-  const auto tokens = static_cast<size_t>(max_tokens);
+void Step::reserve(int64_t max_tokens, int64_t num_sequences, int64_t max_pages) {
+  const auto tokens = static_cast<size_t>(std::max(max_tokens, num_sequences));
   token_ids.reserve(tokens);
   positions.reserve(tokens);
   for (std::vector<int64_t>& of_class : slots) of_class.reserve(tokens);
   prefill.reserve(1, max_pages);
-  decode.reserve(1, max_pages);
+  decode.reserve(num_sequences, num_sequences * max_pages);
 }
 
 void Step::clear() {

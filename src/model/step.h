@@ -19,8 +19,8 @@ struct Step {
 
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
   void clear();
-  // Makes room for `max_tokens` of one sequence that has `max_pages` pages.
-  void reserve(int64_t max_tokens, int64_t max_pages);
+  // Makes room for `max_tokens` of a prefill, or one of each sequence, of `max_pages` pages each.
+  void reserve(int64_t max_tokens, int64_t num_sequences, int64_t max_pages);
 };
 
 // What attention read, summed over the layers of a step.

@@ -26,7 +26,7 @@ int64_t prefill_bytes(const StepLimits& limits) {
 
 // Decode: at most one list a query head.
 int64_t decode_bytes(const StepLimits& limits) {
-  const int64_t lists = limits.num_q_heads;
+  const int64_t lists = limits.num_sequences * limits.num_q_heads;
   return list_bytes(lists, sizeof(DecodeWork)) + list_bytes(lists, sizeof(PageScoreWork)) +
          2 * list_bytes(lists, sizeof(int32_t)) + list_bytes(lists, sizeof(GatherSpansWork));
 }
@@ -39,13 +39,14 @@ std::array<StepLists::Extent, StepLists::kNumRegions> StepLists::extents(const S
                         2 * list_bytes(tokens, sizeof(int64_t)) +
                         list_bytes(tokens * limits.head_dim, sizeof(float)) +
                         limits.num_layers * (prefill_bytes(limits) + decode_bytes(limits));
-  const int64_t ids = list_bytes(2 * limits.context_pages, sizeof(int32_t));
+  const int64_t ids = list_bytes(2 * limits.num_sequences * limits.context_pages, sizeof(int32_t));
   // Two spans may lie in one page: the end of the sink and the begin of the window. A selection
   // that is being reused has one page more.
   const int64_t shared = 2 * (limits.context_pages + 1);
   const int64_t selected =
       limits.budget_pages > 0 ? limits.num_q_heads * (limits.budget_pages + 1) : 0;
-  const int64_t spans = list_bytes(limits.num_layers * (shared + selected), sizeof(PageSpan));
+  const int64_t spans =
+      list_bytes(limits.num_layers * limits.num_sequences * (shared + selected), sizeof(PageSpan));
   std::array<Extent, kNumRegions> result;
   int64_t begin = 0;
   size_t region = 0;

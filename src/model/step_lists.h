@@ -20,6 +20,7 @@ namespace lserve {
 // The largest step there will be.
 struct StepLimits {
   int64_t max_tokens = 0;
+  int64_t num_sequences = 1;
   int64_t num_layers = 0;
   int64_t num_kv_heads = 0;
   int64_t num_q_heads = 0;

@@ -18,6 +18,15 @@ class Loader {
   }
 
   Status matrix(const std::string& name, Weight* out) {
+    if (const TensorInfo* tensor = checkpoint_.find(name)) {
+      if (const auto random = checkpoint_.random_tensor(*tensor)) {
+        ASSIGN_OR_RETURN(*out, backend_.make_random_weight(tensor->shape[0], tensor->shape[1],
+                                                           random->seed, random->scale));
+        content_hash_ = hash64(std::as_bytes(std::span(&random->seed, 1)), content_hash_);
+        advance(*tensor);
+        return {};
+      }
+    }
     ASSIGN_OR_RETURN(const TensorInfo* tensor, read(name));
     if (tensor->shape.size() != 2) return model_error(cat(name, ": not a matrix"));
     ASSIGN_OR_RETURN(*out, backend_.load_weight({tensor->format, tensor->shape[0], tensor->shape[1],
@@ -54,9 +63,12 @@ class Loader {
     if (buffer_.size() < tensor->bytes) buffer_.resize(tensor->bytes);
     RETURN_IF_ERROR(checkpoint_.read_tensor(*tensor, {buffer_.data(), tensor->bytes}));
     content_hash_ = hash64(bytes(*tensor), content_hash_);
-    done_ += tensor->bytes;
-    if (progress_) progress_(done_, total_);
+    advance(*tensor);
     return tensor;
+  }
+  void advance(const TensorInfo& tensor) {
+    done_ += tensor.bytes;
+    if (progress_) progress_(done_, total_);
   }
   std::span<const std::byte> bytes(const TensorInfo& tensor) const {
     return {buffer_.data(), tensor.bytes};

@@ -21,12 +21,36 @@ TEST(Latency, MeasuresEveryRepetitionAndFitsExactly) {
   config.mode = AttentionMode::kDense;
   config.max_model_len = needed_context(64, 1);
   OPEN_HARNESS(harness, config);
-  const auto latency = measure_latency(*harness.engine, 64, 1, 3, 1);
+  const auto latency =
+      measure_latency(*harness.engine, {.prompt_tokens = 64, .decode_tokens = 1, .repetitions = 3});
   ASSERT_TRUE(latency.ok()) << latency.status().message();
   EXPECT_EQ(latency->prefill_ms.size(), 3U);
   EXPECT_EQ(latency->decode_ms.size(), 3U);
   EXPECT_GT(latency->prefill_tokens_per_second(), 0);
   EXPECT_EQ(latency->counts.decode_read, 8 * 4 * 2);
+}
+
+TEST(Latency, ABatchDecodesOverRandomCaches) {
+  EngineConfig config;
+  config.model_path = "random:tiny";
+  config.mode = AttentionMode::kLServe;
+  config.attention.token_budget = 512;
+  config.num_sequences = 3;
+  config.max_model_len = needed_context(1024, 4);
+  auto backend = make_backend({.num_threads = 2});
+  ASSERT_TRUE(backend.ok());
+  auto plan = make_engine_plan(config, **backend, MemoryCheck::kEnforce);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  auto engine = Engine::load(std::move(plan).value(), std::move(backend).value(), {});
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const auto latency = measure_latency(
+      **engine, {.prompt_tokens = 1024, .decode_tokens = 4, .batch = 3, .random_cache = true});
+  ASSERT_TRUE(latency.ok()) << latency.status().message();
+  EXPECT_TRUE(latency->prefill_ms.empty());
+  EXPECT_EQ(latency->decode_ms.size(), 4U);
+  // 4 steps x 3 sequences x 4 layers x one retrieval head that selects.
+  EXPECT_EQ(latency->counts.decode_held, 4 * 3 * 4 * 2 * 17);
+  EXPECT_LT(latency->counts.decode_read, latency->counts.decode_held);
 }
 
 TEST(Latency, AContextThatIsTooShortIsAnError) {
@@ -35,7 +59,7 @@ TEST(Latency, AContextThatIsTooShortIsAnError) {
   config.mode = AttentionMode::kDense;
   config.max_model_len = 64;
   OPEN_HARNESS(harness, config);
-  EXPECT_FALSE(measure_latency(*harness.engine, 64, 4, 1, 1).ok());
+  EXPECT_FALSE(measure_latency(*harness.engine, {.prompt_tokens = 64, .decode_tokens = 4}).ok());
 }
 
 }  // namespace
