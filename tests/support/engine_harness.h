@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -23,9 +25,20 @@ struct Harness {
   }
 };
 
+// LSERVE_TEST_DEVICE=cuda runs tests that ask for the cpu backend on the cuda backend instead
+// (scripts/gpu).
+inline BackendOptions device_under_test(BackendOptions options) {
+  const char* device = std::getenv("LSERVE_TEST_DEVICE");
+  if (device != nullptr && std::string_view(device) == "cuda" &&
+      options.kind == BackendKind::kCpu) {
+    options.kind = BackendKind::kCuda;
+  }
+  return options;
+}
+
 inline Result<Harness> open_harness(const EngineConfig& config) {
   Harness harness;
-  ASSIGN_OR_RETURN(auto backend, make_backend(config.backend));
+  ASSIGN_OR_RETURN(auto backend, make_backend(device_under_test(config.backend)));
   ASSIGN_OR_RETURN(EnginePlan plan, make_engine_plan(config, *backend, MemoryCheck::kEnforce));
   ASSIGN_OR_RETURN(TokenizerData data, plan.checkpoint->read_tokenizer());
   ASSIGN_OR_RETURN(harness.prompts, PromptBuilder::create(std::move(data)));
