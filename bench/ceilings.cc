@@ -126,16 +126,20 @@ Ceilings measure_ceilings(ThreadPool* pool) {
   } else if (__builtin_cpu_supports("fma")) {
     found.fp32_tflop_s = steps * 16 / best_seconds(pool, [](int64_t) { fma_steps_256(); }) * 1e-12;
   }
+  found.read_gb_s = measure_read_gb_s(pool);
+  return found;
+}
+
+double measure_read_gb_s(ThreadPool* pool) {
   constexpr int64_t kBytes = int64_t{256} << 20;
   const Buffer memory = allocate_host(kBytes);
-  if (memory.data() == nullptr) return found;
+  if (memory.data() == nullptr) return 0;
   std::fill_n(memory.as<int64_t>(), kBytes / 8, int64_t{1});
   const int64_t share = kBytes / 8 / pool->num_threads() / 16 * 16;
   const double seconds = best_seconds(pool, [&](int64_t part) {
     g_sink = static_cast<float>(read_all(memory.as<int64_t>() + part * share, share));
   });
-  found.read_gb_s = static_cast<double>(share * 8 * pool->num_threads()) / seconds * 1e-9;
-  return found;
+  return static_cast<double>(share * 8 * pool->num_threads()) / seconds * 1e-9;
 }
 
 }  // namespace lserve::bench

@@ -71,7 +71,7 @@ def main() -> None:
     figures = figures_of(measure(arguments))
     after = study.ceilings(arguments.kernel_bench, arguments.threads)
     study.write(study.record(
-        "cpu_long_context", f"python bench/cpu_long_context.py {arguments.model.name}",
+        "cpu_long_context", study.command_line("cpu_long_context"),
         arguments.threads, arguments.commit, ceilings=study.best_ceilings([before, after]),
         setting=f"token budget {arguments.budget}, half of the KV heads streaming, bf16 cache, "
                 f"{arguments.rounds} rounds, {arguments.decode_tokens} decode steps",

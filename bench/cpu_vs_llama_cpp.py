@@ -129,9 +129,7 @@ def lserve_command(arguments, isa: str) -> list[str]:
         "--decode-tokens", str(arguments.decode_tokens),
         "--attention", "dense,lserve", "--token-budget", str(TOKEN_BUDGET),
         "--threads", str(arguments.threads), "--json", "-r", "1", "--cpu-isa", isa,
-        # Without a pattern for this model no head streams: page selection alone.
-        *(["--streaming-heads", str(arguments.pattern)] if arguments.pattern
-          else ["--streaming-fraction", "0"]),
+        "--streaming-heads", str(arguments.pattern),
     ]
 
 
@@ -227,7 +225,8 @@ def main() -> None:
     parser.add_argument("--kernel-bench", type=Path, required=True, help="measures the ceilings")
     parser.add_argument("--commit", default="pending", help="what was measured")
     parser.add_argument("--out", type=Path, default=Path("bench/results/cpu_vs_llama_cpp.json"))
-    parser.add_argument("--pattern", type=Path, help="head pattern of this model, half streaming")
+    parser.add_argument("--pattern", type=Path, required=True,
+                        help="head pattern of this model: half of the KV heads stream")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--decode-tokens", type=int, default=33, help="steps timed a context")
@@ -240,7 +239,7 @@ def main() -> None:
     llama, lserve, limits = measure(arguments)
     features = llama_cpp.llama_print_system_info().decode().strip(" |")
     study.write(study.record(
-        "cpu_vs_llama_cpp", f"python bench/cpu_vs_llama_cpp.py {arguments.model.name}",
+        "cpu_vs_llama_cpp", study.command_line("cpu_vs_llama_cpp"),
         arguments.threads, arguments.commit, seed=arguments.seed, ceilings=limits,
         llama_cpp={"llama_cpp_python": llama_cpp.__version__, "system": features,
                    "flash_attention": True, "kv_cache": "f16"},

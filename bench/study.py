@@ -4,6 +4,7 @@ import datetime
 import json
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def summary(metric: str, samples: list[float], unit: str) -> dict:
     """A figure: the median of the samples, and the least and the largest."""
     return {"metric": metric, "value": round(statistics.median(samples), 3), "unit": unit,
             "spread": [round(min(samples), 3), round(max(samples), 3)]}
+
+
+def command_line(program: str) -> str:
+    """How this study was called, files by their names alone."""
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    return " ".join(["python", f"bench/{program}.py", *words])
 
 
 def record(name: str, command: str, threads: int, commit: str, **fields) -> dict:

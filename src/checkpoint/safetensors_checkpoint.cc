@@ -129,7 +129,7 @@ Result<std::vector<Safetensors>> open_shards(const std::string& directory) {
 Status no_weights(const std::string& directory) {
   std::string hint;
   if (file_exists(directory + "/adapter_model.safetensors")) {
-    hint = "; it holds a LoRA adapter: merge that into its base model first";
+    hint = "; it holds a LoRA adapter: name its base model, and add --lora with this directory";
   } else if (file_exists(directory + "/pytorch_model.bin") ||
              file_exists(directory + "/pytorch_model.bin.index.json")) {
     hint = "; it holds pickles (.bin), which are never read: convert them to safetensors first";

@@ -79,6 +79,9 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
   ASSIGN_OR_RETURN(config.model_path, model_path(options));
   config.lora_path = options.get_text("lora");
   config.lora_scale = options.get_number("lora-scale");
+  if (config.lora_path.empty() && options.is_set("lora-scale")) {
+    return usage_error("--lora-scale: there is no adapter to scale; name one with --lora");
+  }
   config.mode = parse_attention(options.get_text("attention"));
   config.head_pattern_path = options.get_text("streaming-heads");
   config.streaming_fraction = options.get_number("streaming-fraction");

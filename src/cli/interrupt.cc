@@ -22,8 +22,10 @@ void handle_interrupts() {
   action.sa_handler = on_interrupt;
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
-  // A limit on the size of files is an error of the write, as a full disk is.
+  // A limit on the size of files, or a reader that has gone, is an error of the write, as a full
+  // disk is.
   ::signal(SIGXFSZ, SIG_IGN);
+  ::signal(SIGPIPE, SIG_IGN);
 }
 
 InterruptScope::InterruptScope() {

@@ -33,6 +33,9 @@ Status take_model_defaults(const GenerationDefaults& defaults, CommandLine* opti
 
 Result<std::vector<int32_t>> prompt_tokens(const CommandLine& options, const PromptBuilder& builder,
                                            const std::string& text, int64_t context) {
+  if (options.get_flag("raw") && options.is_set("chat-template")) {
+    return usage_error("--chat-template has no place in a --raw prompt");
+  }
   if (options.get_flag("raw") || !builder.has_chat_template()) {
     if (options.is_set("system")) {
       return usage_error(options.get_flag("raw")

@@ -99,7 +99,8 @@ Status Engine::fill(Sequence& sequence, int64_t count, uint64_t seed) {
     model_->fill(step_, *cache_, values);
     end_step(sequence, part);
   }
-  sequence.selection.clear();
+  PageSelection& selection = sequence.selection;
+  selection.clear();
   return {};
 }
 

@@ -36,12 +36,12 @@ std::string adapter_identity(const Engine& engine) {
   return hash == 0 ? "none" : hash_text(hash);
 }
 
-// The frequencies say all that theta, type and factors do.
+// The frequencies and the magnitude say all that theta, type and factors do.
 std::string rope_identity(const Engine& engine) {
   const RopeConfig& rope = engine.config().rope;
   const std::vector<float> frequencies = rope_frequencies(rope, engine.config().head_dim);
-  return cat("theta ", rope.theta, ", factor ", rope.factor, ", frequencies ",
-             hash_text(hash_of(frequencies, static_cast<uint64_t>(rope.type))));
+  return cat("theta ", rope.theta, ", factor ", rope.factor, ", magnitude ", rope.attention_factor,
+             ", frequencies ", hash_text(hash_of(frequencies, static_cast<uint64_t>(rope.type))));
 }
 
 std::string statistics_identity(const Engine& engine) {
@@ -227,7 +227,7 @@ Result<RestoredKv> restore_kv(Engine& engine, KvFileReader& file, std::span<cons
   restored.shared_tokens = first_other - tokens.begin();
   const int64_t pages = resumable_pages(engine, file.head(), restored.shared_tokens,
                                         static_cast<int64_t>(prompt.size()));
-  if (pages > 0) RETURN_IF_ERROR(read_pages(engine, file, pages, &restored.sequence));
+  RETURN_IF_ERROR(read_pages(engine, file, pages, &restored.sequence));
   restored.sequence.tokens.assign(tokens.begin(), tokens.begin() + pages * kPageSize);
   return restored;
 }

@@ -25,8 +25,9 @@ Status Budget::take_steps(int64_t steps) {
 
 Status Budget::take_bytes(size_t bytes) {
   if (bytes > static_cast<uint64_t>(bytes_left_)) {
-    return runtime_error(cat("texts of more than ", kWorkPerOutput, " x ", limits_.max_output_bytes,
-                             " bytes in all"));
+    return model_error(cat("a template that makes texts of more than ",
+                           kWorkPerOutput * limits_.max_output_bytes,
+                           " bytes in all is not supported"));
   }
   bytes_left_ -= static_cast<int64_t>(bytes);
   return scan(bytes);

@@ -17,7 +17,7 @@ class Budget {
   explicit Budget(const ChatTemplateLimits& limits);
 
   const ChatTemplateLimits& limits() const { return limits_; }
-  // Errors (without a line) name the limit, for all of these: steps kModel, bytes kRuntime.
+  // Errors (kModel, without a line) name the limit, for all of these.
   Status take_steps(int64_t steps);
   // For looking through a text.
   Status scan(size_t bytes) { return take_steps(static_cast<int64_t>(bytes) / kBytesPerStep); }

@@ -29,7 +29,9 @@ Result<Value> range(const Arguments& arguments, Budget& budget) {
       list.step > 0 ? __int128{list.stop} - list.start : __int128{list.start} - list.stop;
   const __int128 stride = list.step > 0 ? __int128{list.step} : -__int128{list.step};
   const __int128 count = span > 0 ? (span + stride - 1) / stride : 0;
-  if (count > kMaxRange) return runtime_error(cat("a range of more than ", kMaxRange, " numbers"));
+  if (count > kMaxRange) {
+    return model_error(cat("a range of more than ", kMaxRange, " numbers is not supported"));
+  }
   RETURN_IF_ERROR(budget.take_steps(static_cast<int64_t>(count)));
   for (int64_t i = 0; i < static_cast<int64_t>(count); ++i) {
     list.items.push_back(Value(list.start + i * list.step));

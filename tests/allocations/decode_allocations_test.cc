@@ -92,6 +92,8 @@ struct Case {
   AttentionMode mode;
   KvFormat format;
   int64_t prompt_tokens;
+  PageScore page_score = PageScore::kMinMax;
+  SelectorGroup selector_group = SelectorGroup::kMax;
 };
 
 class DecodeAllocations : public testing::TestWithParam<Case> {};
@@ -105,6 +107,8 @@ TEST_P(DecodeAllocations, ThereAreNoneAfterTheFirstSteps) {
   config.kv_format = GetParam().format;
   config.max_model_len = 1024;
   config.attention.token_budget = 512;
+  config.attention.page_score = GetParam().page_score;
+  config.attention.selector_group = GetParam().selector_group;
   config.backend.num_threads = 2;
   OPEN_HARNESS(harness, config);
   Engine& engine = *harness.engine;
@@ -140,7 +144,12 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"streaming", AttentionMode::kStreaming, KvFormat::kBF16, 100},
                     Case{"pages", AttentionMode::kPages, KvFormat::kInt8, 450},
                     Case{"lserve", AttentionMode::kLServe, KvFormat::kBF16, 450},
-                    Case{"lserve_selecting", AttentionMode::kLServe, KvFormat::kInt8, 700}),
+                    Case{"lserve_selecting", AttentionMode::kLServe, KvFormat::kInt8, 700},
+                    Case{"lserve_int4", AttentionMode::kLServe, KvFormat::kInt4, 700},
+                    Case{"lserve_mean_std", AttentionMode::kLServe, KvFormat::kBF16, 700,
+                         PageScore::kMeanStd, SelectorGroup::kMean},
+                    Case{"lserve_per_query_head", AttentionMode::kLServe, KvFormat::kBF16, 700,
+                         PageScore::kMinMax, SelectorGroup::kPerQueryHead}),
     [](const auto& test) { return test.param.name; });
 
 }  // namespace

@@ -370,6 +370,30 @@ class BadInput(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, " 40213\n"), done.stderr)
         self.assertIn("the largest that fits", done.stderr)
 
+    def test_a_hostile_template_is_refused(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:
+            for source in ("{% for i in range(200000) %}{% endfor %}", "{{ 'a' * 1000000000000 }}",
+                           "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}"
+                           "{% endfor %}"):
+                file.seek(0)
+                file.truncate()
+                file.write(source)
+                file.flush()
+                self.expect(3, lserve("run", MODEL, "x", "-n", "1", "--chat-template", file.name),
+                            "is not supported")
+
+    def test_options_without_effect_are_refused(self):
+        self.expect(2, lserve("run", MODEL, "x", "--lora-scale", "3"), "--lora")
+        self.expect(2, lserve("run", MODEL, "x", "--raw", "--chat-template",
+                              MODEL.parents[1] / "docs/samples/question.txt"), "--raw")
+
+    def test_a_reader_that_has_gone(self):
+        process = subprocess.Popen([LSERVE, "run", str(MODEL), "x", "--raw", "-n", "3000",
+                                    "--ignore-eos"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        process.stdout.close()
+        self.assertEqual(process.wait(timeout=60), 1)
+
     def test_devices(self):
         self.expect(5, lserve("run", MODEL, "x", "--device", "cuda"), "cuda")
 

@@ -169,6 +169,7 @@ TEST(KvSnapshotFile, OtherSettingsAreRefusedByName) {
   const Case cases[] = {
       {"KV format", [](EngineConfig* c) { c->kv_format = KvFormat::kInt8; }},
       {"rope", [](EngineConfig* c) { c->rope_theta = 12345.0; }},
+      {"rope", [](EngineConfig* c) { c->rope_scaling.emplace().attention_factor = 1.5; }},
       {"page statistics", [](EngineConfig* c) { c->attention.logical_page_size = 32; }},
       {"page statistics", [](EngineConfig* c) { c->attention.page_score = PageScore::kMeanStd; }},
       {"page statistics", [](EngineConfig* c) { c->mode = AttentionMode::kStreaming; }},

@@ -73,9 +73,9 @@ std::vector<Decoded> decode(Engine& engine, std::vector<Sequence>& sequences,
   return runs;
 }
 
-class Batch : public ::testing::TestWithParam<AttentionMode> {};
+class EngineBatch : public ::testing::TestWithParam<AttentionMode> {};
 
-TEST_P(Batch, MatesChangeNothing) {
+TEST_P(EngineBatch, P13_MatesOfAStepChangeNothing) {
   const auto together = open_engine(GetParam(), 3);
   std::vector<Sequence> sequences;
   for (size_t i = 0; i < 3; ++i) {
@@ -92,7 +92,7 @@ TEST_P(Batch, MatesChangeNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, Batch,
+INSTANTIATE_TEST_SUITE_P(Modes, EngineBatch,
                          ::testing::Values(AttentionMode::kDense, AttentionMode::kStreaming,
                                            AttentionMode::kPages, AttentionMode::kLServe),
                          [](const auto& mode) { return attention_mode_name(mode.param); });
