@@ -69,25 +69,29 @@ TEST(RetrieverAnswers, LServeInt8Cache) {
   expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, int8 cache", config);
 }
 
-// Variants that differ from the above in a detail answer every fourth prompt.
-constexpr size_t kStep = 4;
+// Variants that differ from the above in a detail answer every fourth prompt, or with
+// LSERVE_ALL_PROMPTS=1 all.
+size_t variant_step() { return std::getenv("LSERVE_ALL_PROMPTS") == nullptr ? 4 : 1; }
 
 TEST(RetrieverAnswers, LServeInt4Cache) {
   EngineConfig config = config_for(AttentionMode::kLServe);
   config.kv_format = KvFormat::kInt4;
-  expect_at_least(0.80, "lserve, half streaming, budget 1024, Q8_0, int4 cache", config, kStep);
+  expect_at_least(0.80, "lserve, half streaming, budget 1024, Q8_0, int4 cache", config,
+                  variant_step());
 }
 
 TEST(RetrieverAnswers, LServeMeanStd) {
   EngineConfig config = config_for(AttentionMode::kLServe);
   config.attention.page_score = PageScore::kMeanStd;
-  expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, mean-std", config, kStep);
+  expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, mean-std", config,
+                  variant_step());
 }
 
 TEST(RetrieverAnswers, LServePerQueryHead) {
   EngineConfig config = config_for(AttentionMode::kLServe);
   config.attention.selector_group = SelectorGroup::kPerQueryHead;
-  expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, per-query-head", config, kStep);
+  expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, per-query-head", config,
+                  variant_step());
 }
 
 TEST(RetrieverAnswers, EverythingStreamingFailsMost) {
