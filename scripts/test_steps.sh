@@ -62,6 +62,16 @@ build_release() {
   pass "build (warnings are errors)"
 }
 
+# The cuda backend, where there is a compiler for it; its tests need a device (scripts/gpu).
+build_cuda() {
+  if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+    skip "cuda: no nvcc"
+    return
+  fi
+  if build cuda lserve; then pass "build of cuda for sm_90a (warnings and spills are errors)"; fi
+  skip "cuda tests: no device here (scripts/gpu)"
+}
+
 # record PART ARGUMENT...: puts the part's figures into the record of the deep run.
 record() {
   check "record_$1" python3 tools/record_deep_tests.py --cases "$cases" --commit \

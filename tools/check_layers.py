@@ -29,7 +29,7 @@ SAME_FLOOR = {("checkpoint", "quant")}  # (who, whom): weight formats are what f
 
 # kernels/backend.cc alone names an implementation; host/ is what those on the host share.
 IMPLEMENTATIONS = {"reference", "cpu", "cuda"}
-SHARED_BY = {"host": {"reference", "cpu", "host"}}
+SHARED_BY = {"host": {"reference", "cpu", "cuda", "host"}}
 CHOOSER = "kernels/backend.cc"
 
 CUDA_FOLDERS = ("kernels/cuda/", "tensor/cuda/")

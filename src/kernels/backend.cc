@@ -4,6 +4,9 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
+#ifdef LSERVE_WITH_CUDA
+#include "kernels/cuda/cuda_backend.h"
+#endif
 #include "kernels/reference/reference_backend.h"
 #include "quant/random_values.h"
 
@@ -40,7 +43,12 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options) {
     case BackendKind::kCpu:
       return make_cpu_backend(options.num_threads, options.isa);
     case BackendKind::kCuda:
-      return device_error("cuda: this lserve was built without CUDA; use --device cpu");
+#ifdef LSERVE_WITH_CUDA
+      return make_cuda_backend(options.num_threads, options.graphs);
+#else
+      return device_error(
+          "cuda: this lserve was built without CUDA (scripts/build cuda); use --device cpu");
+#endif
   }
   return device_error("no such backend");
 }

@@ -11,9 +11,10 @@
 // of its query block: keys that it does not see change nothing, and every row goes through its
 // pages in ascending order.
 //
-// A backend may round q * softmax_scale and the softmax's weights to bf16 where the cache is bf16
-// (the cpu backend does where the machine multiplies pairs of bf16); the sum that divides the
-// result is of the rounded weights.
+// A backend may round the scaled q and the softmax's weights to bf16 where the cache is bf16 (the
+// cpu backend does where the machine multiplies pairs of bf16), or where the cache has scales, the
+// dequantised K and V too (the cuda backend does both); the sum that divides the result is of the
+// rounded weights.
 // (paper section 3.2)
 #pragma once
 

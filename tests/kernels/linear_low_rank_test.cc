@@ -41,6 +41,7 @@ struct Plain {
       : rows(r), columns(c), values(make(Values::kNormal, r * c, c, random)) {
     if (format == WeightFormat::kF32) {
       weight = load(backend, format, r, c, std::as_bytes(std::span(values)));
+      as_stored(*backend, values);
       return;
     }
     std::vector<uint16_t> halves;
@@ -50,6 +51,7 @@ struct Plain {
       value = is_f16 ? to_float(f16{halves.back()}) : to_float(bf16{halves.back()});
     }
     weight = load(backend, format, r, c, bytes_of(halves));
+    as_stored(*backend, values);
   }
   double at(int64_t row, int64_t column) const {
     return values[static_cast<size_t>(row * columns + column)];

@@ -78,32 +78,45 @@ struct Matrix {
       dequantise_row(f, std::span(data).subspan(i * bytes, bytes),
                      std::span(values).subspan(i * static_cast<size_t>(c), static_cast<size_t>(c)));
     }
+    as_stored(*backend, values);
   }
   WeightFormat format;
   int64_t rows;
   int64_t columns;
-  std::vector<float> values;  // dequantised
+  std::vector<float> values;  // dequantised, as the backend stores them
   Weight weight;
 };
 
 std::vector<float> run(Backend* backend, const Matrix& w, std::vector<float> x,
-                       bool precise = false) {
+                       bool precise = false, RowCount rows = RowCount::kMany) {
   const auto tokens = static_cast<int64_t>(x.size()) / w.columns;
   std::vector<float> out = poisoned(tokens * w.rows);
   const LinearOutput output{.weight = &w.weight, .bias = {}, .out = {out.data(), {tokens, w.rows}}};
   backend->linear({.x = TensorView(x.data(), {tokens, w.columns}),
                    .outputs = {&output, 1},
-                   .precise = precise});
+                   .precise = precise,
+                   .rows = rows});
   backend->synchronize();
   return out;
 }
 
-enum class Activations { kExact, kInt8, kPrecise };
+enum class Activations { kExact, kInt8, kPrecise, kBf16, kBf16Precise };
+
+// The distance of neighbouring bf16 at x.
+double bf16_step(double x) {
+  constexpr int kMantissa = 7;
+  constexpr int kLeastExponent = -126;
+  return x == 0 ? 0 : std::ldexp(1.0, std::max(std::ilogb(x), kLeastExponent) - kMantissa);
+}
 
 // The distance of neighbouring codes at x[column]: 256 of them span each kActivationBlock, but are
 // not finer than a 15-bit code of the largest; precise ones are 32639 over kQuantBlock.
 double step_at(std::span<const float> x, size_t column, Activations activations) {
   if (activations == Activations::kExact) return 0;
+  if (activations == Activations::kBf16) return bf16_step(x[column]);
+  if (activations == Activations::kBf16Precise) {
+    return bf16_step(double{x[column]} - to_float(to_bf16(x[column])));
+  }
   const size_t width = activations == Activations::kPrecise ? kQuantBlock : kActivationBlock;
   const auto block = x.subspan(column / width * width, width);
   const auto [least, most] = std::minmax_element(block.begin(), block.end());
@@ -138,14 +151,20 @@ Expected element(const Matrix& w, int64_t row, std::span<const float> x, Activat
       quantisation += 1.01 * step / 2 * std::abs(weight);
     }
     // d u and m stand apart on the way
-    magnitude += activations != Activations::kExact ? max_x * sum_w : 0;
+    const bool coded = activations == Activations::kInt8 || activations == Activations::kPrecise;
+    magnitude += coded ? max_x * sum_w : 0;
   }
   e.tolerance = 32 * 0x1p-24 * magnitude + quantisation + 1e-36;
   return e;
 }
 
-Activations activations_of(WeightFormat format, bool reference, bool precise) {
-  if (reference || !is_block_quantised(format)) return Activations::kExact;
+Activations activations_of(const BackendCase& backend, WeightFormat format, bool precise,
+                           RowCount rows = RowCount::kMany) {
+  if (backend.bf16_matrices) {
+    if (rows == RowCount::kFew) return Activations::kExact;
+    return precise ? Activations::kBf16Precise : Activations::kBf16;
+  }
+  if (backend.is_reference || !is_block_quantised(format)) return Activations::kExact;
   return precise ? Activations::kPrecise : Activations::kInt8;
 }
 
@@ -178,8 +197,30 @@ TEST_P(LinearTest, MatchesFloat64) {
     const auto x =
         make(random_values(&random), random_tokens(&random) * w.columns, w.columns, &random);
     const bool precise = random.integer(0, 2) == 0;
-    expect_right(w, x, run(&backend(), w, x, precise),
-                 activations_of(format, is_reference(), precise));
+    expect_right(w, x, run(&backend(), w, x, precise), activations_of(GetParam(), format, precise));
+  });
+}
+
+TEST_P(LinearTest, FewRowsMatchFloat64) {
+  for_each_case(test_cases(500), [&](Random& random, int64_t i) {
+    const WeightFormat format = kFormats[static_cast<size_t>(i) % kFormats.size()];
+    const int64_t columns = is_block_quantised(format) ? random_columns(format, 1500, &random)
+                                                       : random.integer(1, 1500);
+    const Matrix w(&backend(), format, random.integer(1, 50), columns, &random);
+    const int64_t tokens = random_tokens(&random);
+    const auto x = make(random_values(&random), tokens * w.columns, w.columns, &random);
+    const bool precise = random.integer(0, 2) == 0;
+    const auto all = run(&backend(), w, x, precise, RowCount::kFew);
+    expect_right(w, x, all, activations_of(GetParam(), format, precise, RowCount::kFew));
+    const int64_t first = random.integer(0, tokens - 1);
+    const int64_t count = random.integer(1, tokens - first);
+    const auto some =
+        run(&backend(), w, {x.begin() + first * w.columns, x.begin() + (first + count) * w.columns},
+            precise, RowCount::kFew);
+    EXPECT_TRUE(same_bits(some, std::span(all).subspan(static_cast<size_t>(first * w.rows),
+                                                       static_cast<size_t>(count * w.rows))))
+        << weight_format_name(format) << ": tokens " << first << " to " << first + count << " of "
+        << tokens;
   });
 }
 
@@ -194,7 +235,7 @@ TEST_P(LinearTest, MatchesFloat64OnModelShapes) {
         const auto x = make(Values::kNormal, tokens * columns, columns, &random);
         for (const bool precise : {false, true}) {
           expect_right(w, x, run(&backend(), w, x, precise),
-                       activations_of(format, is_reference(), precise));
+                       activations_of(GetParam(), format, precise));
         }
       }
     }
@@ -210,7 +251,8 @@ TEST_P(LinearTest, QuantisationErrorIsWhatRoundingGives) {
       const Matrix w(&backend(), format, 128, 512, &random);
       const auto x = make(Values::kNormal, 16 * w.columns, w.columns, &random);
       const auto out = run(&backend(), w, x, precise);
-      const auto activations = precise ? Activations::kPrecise : Activations::kInt8;
+      const auto codes = precise ? Activations::kPrecise : Activations::kInt8;
+      const auto activations = is_cuda() ? activations_of(GetParam(), format, precise) : codes;
       double squares = 0;
       double expected_squares = 0;
       for (size_t i = 0; i < out.size(); ++i) {
@@ -239,7 +281,7 @@ TEST_P(LinearTest, OddRanges) {
         std::vector<float> x(static_cast<size_t>(3 * columns));
         for (size_t i = 0; i < x.size(); ++i) x[i] = value(i);
         expect_right(w, x, run(&backend(), w, x, precise),
-                     activations_of(format, is_reference(), precise));
+                     activations_of(GetParam(), format, precise));
       };
       check("zero", [](size_t) { return 0.0F; });
       check("constant", [](size_t) { return -7.3F; });
@@ -316,7 +358,7 @@ TEST_P(LinearTest, ExtremeScales) {
         const auto x = make(Values::kNormal, 3 * columns, columns, &random);
         SCOPED_TRACE(bits);
         expect_right(w, x, run(&backend(), w, x, precise),
-                     activations_of(format, is_reference(), precise));
+                     activations_of(GetParam(), format, precise));
       }
     }
   }

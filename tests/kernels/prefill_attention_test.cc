@@ -24,7 +24,7 @@ TEST_P(PrefillAttentionTest, MatchesFloat64) {
     PagedKvFixture kv = random_sequence(i % 16 == 0 ? 200 : 40, &random);
     const auto run = random_prefill(kv, &random);
     EXPECT_TRUE(prefill_is_right(kv, run, prefill(&backend(), &kv, run, kMaxQueryBlock),
-                                 prefill_rounding()));
+                                 prefill_rounding(kv.shape().format)));
   });
 }
 

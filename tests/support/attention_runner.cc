@@ -244,7 +244,6 @@ std::vector<float> prefill(Backend* backend, PagedKvFixture* kv, const PrefillRu
                                             const std::vector<float>& out,
                                             double operand_rounding) {
   const PagedKvShape& shape = kv.shape();
-  const double rounding = shape.format == KvFormat::kBF16 ? operand_rounding : 0;
   for (int32_t head = 0; head < shape.num_heads; ++head) {
     const TokenWindow& window = run.windows[static_cast<size_t>(head)];
     for (int32_t p = run.first; p < shape.kv_lens[0]; ++p) {
@@ -253,7 +252,7 @@ std::vector<float> prefill(Backend* backend, PagedKvFixture* kv, const PrefillRu
         const int64_t row =
             (int64_t{p - run.first} * shape.num_heads + kv_head_of(kv, head)) * run.group + g;
         const auto oracle = attend_float64(kv, 0, head, row_of(run.q, row, shape.head_dim), tokens,
-                                           run.softmax_scale, rounding);
+                                           run.softmax_scale, operand_rounding);
         auto result = all_near(row_of(out, row, shape.head_dim), oracle.out, oracle.tolerance);
         if (!result) {
           return result << "; position " << p << " of " << shape.kv_lens[0] << ", first "

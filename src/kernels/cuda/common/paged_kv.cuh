@@ -1,9 +1,12 @@
-// PagedKvView as kernels see it: the same addresses, with format and head_dim known to the compiler.
+// PagedKvView as kernels see it: the same addresses, with format and head_dim known to the
+// compiler.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
+#include "base/check.h"
 #include "kernels/paged_kv_view.h"
 
 namespace lserve::cuda {
@@ -61,6 +64,44 @@ inline constexpr int kMaxPools = 2;  // retrieval, streaming
 // Passed to kernels by value.
 struct PagePools {
   PagePool pools[kMaxPools];
+
+  // Not an index: that would make the compiler keep the array in memory.
+  __device__ PagePool operator[](int pool) const { return pool == 0 ? pools[0] : pools[1]; }
 };
+static_assert(kMaxPools == 2, "operator[] chooses one of two");
+
+inline PagePools page_pools(std::span<const PagedKvView> views) {
+  CHECK(!views.empty() && views.size() <= size_t{kMaxPools});
+  PagePools result;
+  for (size_t i = 0; i < views.size(); ++i) {
+    CHECK(views[i].format == views[0].format);
+    CHECK_EQ(views[i].head_dim, views[0].head_dim);
+    result.pools[i] = {views[i].tiles, views[i].num_heads};
+  }
+  return result;
+}
+
+// Calls visit(TileLayout<format, head_dim>{}): the one place where both become types.
+template <typename Visit>
+void visit_layout(KvFormat format, int64_t head_dim, const Visit& visit) {
+  CHECK(head_dim == 64 || head_dim == 128);
+  const auto with = [&]<KvFormat kFormat>() {
+    if (head_dim == 64) {
+      visit(TileLayout<kFormat, 64>{});
+    } else {
+      visit(TileLayout<kFormat, 128>{});
+    }
+  };
+  switch (format) {
+    case KvFormat::kF32:
+      return with.template operator()<KvFormat::kF32>();
+    case KvFormat::kBF16:
+      return with.template operator()<KvFormat::kBF16>();
+    case KvFormat::kInt8:
+      return with.template operator()<KvFormat::kInt8>();
+    case KvFormat::kInt4:
+      return with.template operator()<KvFormat::kInt4>();
+  }
+}
 
 }  // namespace lserve::cuda

@@ -1,5 +1,5 @@
 // Copies from device to shared memory that go on while the thread computes.
-// https://docs.nvidia.com/cuda/parallel-thread-execution/#data-movement-and-conversion-instructions-cp-async
+// PTX ISA: "cp.async", in https://docs.nvidia.com/cuda/parallel-thread-execution/
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // Matrix multiply-accumulate of a warp, and the loads that bring its operands from shared memory.
-// https://docs.nvidia.com/cuda/parallel-thread-execution/#matrix-fragments-for-mma-m16n8k16-with-floating-point-type
+// PTX ISA: "mma.m16n8k16 with floating point type", in
+// https://docs.nvidia.com/cuda/parallel-thread-execution/
 //
 // In all of them a lane is (g, t) = (lane / 4, lane % 4), and a 32-bit register holds two 16-bit
 // values, the lower index in the lower half.
@@ -33,7 +34,7 @@ __device__ inline void mma_m16n8k16(FragmentC& c, const FragmentA& a, const Frag
 }
 
 // Four 8x8 matrices of 16-bit values: lane i names row i % 8 of matrix i / 8 (16 bytes, aligned).
-// https://docs.nvidia.com/cuda/parallel-thread-execution/#warp-level-matrix-instructions-ldmatrix
+// PTX ISA: "ldmatrix".
 __device__ inline void ldmatrix_x4(uint32_t (&x)[4], uint32_t shared_address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])

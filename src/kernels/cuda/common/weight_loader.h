@@ -1,0 +1,44 @@
+// Weights on their way to the device: threads turn rows into bf16 in one page-locked chunk while
+// the device copies the other.
+//
+// All weights become bf16, whatever the file holds. Float32 ones lose bits, which no published
+// model of these architectures has use for.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "kernels/weight.h"
+#include "tensor/dtype.h"
+
+namespace lserve::cuda {
+
+class WeightLoader {
+ public:
+  static constexpr size_t kChunkBytes = size_t{16} << 20;
+
+  WeightLoader(cudaStream_t stream, ThreadPool* threads) : stream_(stream), threads_(*threads) {}
+  ~WeightLoader();
+  WeightLoader(const WeightLoader&) = delete;
+  WeightLoader& operator=(const WeightLoader&) = delete;
+
+  // Queues the copies; `raw` is read before it returns. kMemory: no page-locked memory.
+  Status load(const RawWeight& raw, bf16* device);
+
+ private:
+  struct Chunk {
+    Buffer memory;
+    cudaEvent_t taken = nullptr;  // its copy is done
+  };
+  Status open();
+
+  cudaStream_t stream_;
+  ThreadPool& threads_;
+  std::array<Chunk, 2> chunks_;
+  size_t next_ = 0;
+};
+
+}  // namespace lserve::cuda

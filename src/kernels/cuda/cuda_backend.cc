@@ -1,0 +1,128 @@
+#include "kernels/cuda/cuda_backend.h"
+
+#include "base/strings.h"
+#include "kernels/cuda/common/context.h"
+#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/graphs.h"
+#include "kernels/cuda/common/staging.h"
+#include "kernels/cuda/common/weight_loader.h"
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/linear/linear_kernels.h"
+#include "kernels/cuda/random_weight/random_weight.h"
+#include "tensor/cuda/device_info.h"
+#include "tensor/cuda/device_memory.h"
+
+namespace lserve {
+
+namespace {
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(cuda::DeviceInfo device, int num_threads, bool use_graphs)
+      : device_(std::move(device)),
+        use_graphs_(use_graphs),
+        context_(device_.num_sms, num_threads),
+        loader_(context_.stream, &context_.threads),
+        graphs_(&context_) {}
+  ~CudaBackend() override { static_cast<void>(cudaStreamSynchronize(context_.stream)); }
+
+  Status open() { return staging_.open(context_.stream); }
+
+  std::string describe() const override {
+    return cat("cuda, ", device_.name, ", ", device_.architecture(), ", ", device_.num_sms, " SMs");
+  }
+  std::string arithmetic() const override { return cat("cuda ", device_.architecture()); }
+
+  Result<Buffer> allocate(size_t bytes) override {
+    CHECK(!context_.recording);
+    return cuda::allocate_device(bytes, context_.stream);
+  }
+  void upload(void* to, const void* from, size_t bytes) override {
+    CHECK(!context_.recording && "a graph would repeat the copy, not the host's values");
+    staging_.upload(to, from, bytes);
+  }
+  void download(void* to, const void* from, size_t bytes) override {
+    CHECK(!context_.recording);
+    CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context_.stream));
+    synchronize();
+  }
+  int64_t available_bytes() const override { return cuda::free_device_bytes(); }
+
+  int64_t weight_bytes(WeightFormat /*format*/, int64_t rows, int64_t columns) const override {
+    return rows * columns * int64_t{sizeof(bf16)};
+  }
+  Result<Weight> load_weight(const RawWeight& raw) override {
+    ASSIGN_OR_RETURN(Weight weight, new_weight(raw.rows, raw.columns));
+    RETURN_IF_ERROR(loader_.load(raw, weight.data.as<bf16>()));
+    return weight;
+  }
+  Result<Weight> make_random_weight(int64_t rows, int64_t columns, uint64_t seed,
+                                    float scale) override {
+    ASSIGN_OR_RETURN(Weight weight, new_weight(rows, columns));
+    cuda::fill_random(weight.data.as<bf16>(), rows * columns, seed, scale, context_.stream);
+    return weight;
+  }
+
+  void reserve(const DecodeLimits& limits) override { cuda::reserve(limits, &context_); }
+
+  void embed(const EmbedParams& params) override { cuda::embed(params, &context_); }
+  void rms_norm(const RmsNormParams& params) override { cuda::rms_norm(params, &context_); }
+  void linear(const LinearParams& params) override { cuda::linear(params, &context_); }
+  void silu_mul(const SiluMulParams& params) override { cuda::silu_mul(params, &context_); }
+  void rope(const RopeParams& params) override { cuda::rope(params, &context_); }
+
+  void write_kv(const WriteKvParams& params) override { cuda::write_kv(params, &context_); }
+  void prefill_attention(const PrefillAttentionParams& params) override {
+    cuda::prefill_attention(params, &context_);
+  }
+  void page_scores(const PageScoreParams& params) override { cuda::page_scores(params, &context_); }
+  void select_pages(const SelectPagesParams& params) override {
+    cuda::select_pages(params, &context_);
+  }
+  void gather_spans(const GatherSpansParams& params) override {
+    cuda::gather_spans(params, &context_);
+  }
+  void decode_attention(const DecodeAttentionParams& params) override {
+    cuda::decode_attention(params, &context_);
+  }
+
+  void sample(const SampleParams& params) override { cuda::sample(params, &context_); }
+  void log_probs(const LogProbParams& params) override { cuda::log_probs(params, &context_); }
+
+  void run_graph(uint64_t key, FunctionRef<void()> operations) override {
+    if (!use_graphs_) return operations();
+    graphs_.run(key, operations);
+  }
+  void synchronize() override { CUDA_CHECK(cudaStreamSynchronize(context_.stream)); }
+
+ private:
+  Result<Weight> new_weight(int64_t rows, int64_t columns) {
+    Weight weight{WeightFormat::kBF16, rows, columns, {}};
+    const auto bytes = static_cast<size_t>(weight_bytes(weight.format, rows, columns));
+    ASSIGN_OR_RETURN(weight.data, allocate(bytes));
+    RETURN_IF_ERROR(cuda::prepare_linear(rows, columns, &context_));
+    return weight;
+  }
+
+  const cuda::DeviceInfo device_;
+  const bool use_graphs_;
+  cuda::Context context_;
+  cuda::StagingRing staging_;
+  cuda::WeightLoader loader_;
+  cuda::Graphs graphs_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> make_cuda_backend(int num_threads, bool graphs) {
+  if (num_threads < 0) {
+    return usage_error(cat("--threads ", num_threads, ": must be 0 (all) or more"));
+  }
+  ASSIGN_OR_RETURN(cuda::DeviceInfo device, cuda::open_device());
+  const int threads = num_threads > 0 ? num_threads : ThreadPool::available_threads();
+  auto backend = std::make_unique<CudaBackend>(std::move(device), threads, graphs);
+  RETURN_IF_ERROR(backend->open());
+  return std::unique_ptr<Backend>(std::move(backend));
+}
+
+}  // namespace lserve

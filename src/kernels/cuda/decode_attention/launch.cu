@@ -1,0 +1,82 @@
+// Launcher of decode attention. Contract: kernels/decode_attention.h.
+#include <bit>
+#include <numbers>
+
+#include "base/check.h"
+#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/decode_attention/kernel.cuh"
+
+namespace lserve::cuda {
+
+namespace {
+
+int64_t splits_of(int64_t num_spans) { return (num_spans + kDecodeSplit - 1) / kDecodeSplit; }
+
+// Of a query head: the partial results of its splits, then their stats.
+int64_t partial_bytes(int64_t num_splits, int64_t head_dim) {
+  return num_splits * (head_dim * int64_t{sizeof(float)} + int64_t{sizeof(SplitStats)});
+}
+
+template <typename Layout>
+void launch(const DecodeArgs& args, unsigned num_items, unsigned max_q_heads, cudaStream_t stream) {
+  const auto splits = static_cast<unsigned>(args.max_splits);
+  if constexpr (Layout::kFormat == KvFormat::kF32) {
+    const dim3 grid(num_items, splits, max_q_heads);
+    plain_decode_kernel<Layout::kHeadDim><<<grid, kWarpSize, 0, stream>>>(args);
+  } else {
+    constexpr auto kKernel = decode_attention_kernel<Layout>;
+    constexpr int kBytes = sizeof(DecodeSharedMemory<Layout>);
+    static const cudaError_t allowed =
+        cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+    CUDA_CHECK(allowed);
+    const dim3 grid(num_items, splits, (max_q_heads + kDecodeHeads - 1) / kDecodeHeads);
+    kKernel<<<grid, kDecodeThreads, kBytes, stream>>>(args);
+  }
+  CUDA_CHECK(cudaGetLastError());
+  if (args.max_splits <= 1) return;
+  combine_kernel<Layout::kHeadDim>
+      <<<dim3(num_items, max_q_heads), kCombineThreads, 0, stream>>>(args);
+  CUDA_CHECK(cudaGetLastError());
+}
+
+}  // namespace
+
+void decode_attention(const DecodeAttentionParams& params, Context* context) {
+  CHECK(params.out.shape == params.q.shape);
+  if (params.work.empty() || params.max_spans == 0) return;
+  const PagePools pools = page_pools(params.pools);
+  const PagedKvView& kv = params.pools[0];
+  CHECK_EQ(params.q.dim(2), int64_t{kv.head_dim});
+  CHECK(params.max_spans > 0 && params.max_q_heads > 0);
+  const int64_t rows = params.q.dim(0) * params.q.dim(1);
+  const int64_t max_splits = splits_of(params.max_spans);
+  DecodeArgs args{.q = params.q.as<float>(),
+                  .out = params.out.as<float>(),
+                  .pools = pools,
+                  .work = params.work.data(),
+                  .spans = params.spans.data(),
+                  .scale = params.softmax_scale * std::numbers::log2e_v<float>,
+                  .num_q_heads = static_cast<int32_t>(params.q.dim(1)),
+                  .max_splits = static_cast<int32_t>(max_splits),
+                  .partials = nullptr,
+                  .stats = nullptr};
+  if (max_splits > 1) {
+    const int64_t bytes = rows * partial_bytes(max_splits, kv.head_dim);
+    args.partials = reinterpret_cast<float*>(context->partials.bytes(static_cast<size_t>(bytes)));
+    args.stats = reinterpret_cast<SplitStats*>(args.partials + rows * max_splits * kv.head_dim);
+  }
+  visit_layout(kv.format, kv.head_dim, [&](auto layout) {
+    launch<decltype(layout)>(args, static_cast<unsigned>(params.work.size()),
+                             static_cast<unsigned>(params.max_q_heads), context->stream);
+  });
+}
+
+void reserve(const DecodeLimits& limits, Context* context) {
+  // max_spans of a step may be rounded up to a power of two.
+  const auto spans = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(limits.num_spans)));
+  context->partials.bytes(
+      static_cast<size_t>(limits.num_q_heads * partial_bytes(splits_of(spans), limits.head_dim)));
+}
+
+}  // namespace lserve::cuda

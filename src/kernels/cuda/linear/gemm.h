@@ -1,0 +1,55 @@
+// Products of bf16 matrices with many rows, through cuBLASLt: one algorithm a shape.
+//
+// cuBLASLt would choose by the number of rows too, and a row's bits would then depend on how many
+// come along. Here the choice is made once for (rows of W, columns), at a usual number of rows of
+// x, among the algorithms that sum over the columns in one order: no split K, and a workspace that
+// holds a scheduler's counters but is too small for unfinished sums.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "tensor/dtype.h"
+
+struct CUstream_st;
+
+namespace lserve::cuda {
+
+struct GemmArgs {
+  const bf16* x;  // [num_tokens, columns]
+  int64_t num_tokens;
+  const bf16* weight;  // [rows, columns]
+  int64_t rows;
+  int64_t columns;
+  float* out;  // [num_tokens, rows]
+  bool accumulate;
+  void* workspace;  // kGemmWorkspace bytes
+};
+inline constexpr size_t kGemmWorkspace = 4096;
+
+class Gemm {
+ public:
+  Gemm();
+  ~Gemm();
+  Gemm(const Gemm&) = delete;
+  Gemm& operator=(const Gemm&) = delete;
+
+  // Finds the algorithm of a shape, the first time; false if there is none (matrices whose rows do
+  // not begin at multiples of 16 bytes, and what cuBLASLt refuses).
+  bool prepare(int64_t rows, int64_t columns);
+  // out = x W^T, or out += x W^T. REQUIRES: prepare(rows, columns); x, weight and workspace
+  // aligned to 16 bytes, and out where its rows are.
+  void run(const GemmArgs& args, CUstream_st* stream);
+
+ private:
+  struct Plan;  // of one shape
+  std::unique_ptr<Plan> find_plan(int64_t rows, int64_t columns) const;
+
+  void* handle_ = nullptr;
+  std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Plan>> plans_;  // null: none
+};
+
+}  // namespace lserve::cuda

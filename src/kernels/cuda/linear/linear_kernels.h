@@ -1,0 +1,39 @@
+// The parts of linear(), each a launch.
+#pragma once
+
+#include <span>
+
+#include "kernels/cuda/common/context.h"
+#include "kernels/linear.h"
+
+namespace lserve::cuda {
+
+// out = scale * W x + bias, or added to out; x in float32, any number of rows.
+struct FewRowsOutput {
+  const Weight* weight = nullptr;
+  const float* bias = nullptr;  // may be null
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  float scale = 1;
+  bool accumulate = false;
+};
+inline constexpr int kMaxFewOutputs = 4;
+struct FewRowsParams {
+  const float* x = nullptr;  // [num_tokens] rows of x_stride
+  int64_t x_stride = 0;
+  int64_t num_tokens = 0;
+  std::span<const FewRowsOutput> outputs;  // at most kMaxFewOutputs, the same columns in all
+  bool scalar = false;                     // x may lie anywhere: no vectors
+};
+void few_rows(const FewRowsParams& params, Context* context);
+
+// high[i] = bf16(x[i]) and, if wanted, low[i] = bf16(x[i] - high[i]).
+void round_to_bf16(const float* x, int64_t count, bf16* high, bf16* low, Context* context);
+
+// out[t] = bias, or out[t] += bias.
+void add_bias(const float* bias, const TensorView& out, bool accumulate, Context* context);
+
+// Prepares for matrices of this shape, so that linear() allocates nothing for them. kMemory.
+Status prepare_linear(int64_t rows, int64_t columns, Context* context);
+
+}  // namespace lserve::cuda

@@ -1,0 +1,357 @@
+// See mirror_backend.h.
+#include "support/mirror_backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/checked_math.h"
+
+namespace lserve::testing {
+
+namespace {
+
+// Device memory for the copies of one operation after the other.
+class Arena {
+ public:
+  explicit Arena(Backend* inner) : inner_(*inner) {}
+
+  void reset() {
+    block_ = 0;
+    used_ = 0;
+  }
+  std::byte* take(int64_t bytes) {
+    constexpr int64_t kAlignment = 256;
+    const int64_t size = ceil_div(std::max<int64_t>(bytes, 1), kAlignment) * kAlignment;
+    while (block_ < blocks_.size() && used_ + size > bytes_of(block_)) {
+      ++block_;
+      used_ = 0;
+    }
+    if (block_ == blocks_.size()) {
+      constexpr int64_t kBlock = int64_t{64} << 20;
+      auto block = inner_.allocate(static_cast<size_t>(std::max(size, kBlock)));
+      CHECK(block.ok());
+      blocks_.push_back(std::move(block).value());
+    }
+    std::byte* result = blocks_[block_].as<std::byte>() + used_;
+    used_ += size;
+    return result;
+  }
+
+ private:
+  int64_t bytes_of(size_t block) const { return static_cast<int64_t>(blocks_[block].bytes()); }
+
+  Backend& inner_;
+  std::vector<Buffer> blocks_;
+  size_t block_ = 0;
+  int64_t used_ = 0;
+};
+
+// The copies of one operation. in() and out() give the device's address of host memory; what out()
+// was asked for comes back at the end. The same host memory has one copy, so that operations in
+// place stay in place.
+class Copies {
+ public:
+  Copies(Backend* inner, Arena* arena) : inner_(*inner), arena_(*arena) { arena_.reset(); }
+  Copies(const Copies&) = delete;
+  Copies& operator=(const Copies&) = delete;
+  ~Copies() {
+    inner_.synchronize();
+    for (const Range& range : ranges_) {
+      if (range.comes_back) inner_.download(range.host, range.device, range.bytes);
+    }
+    for (const Part& part : parts_) inner_.download(part.host, part.device, part.bytes);
+  }
+
+  TensorView in(TensorView view) { return mirror(view, false); }
+  TensorView out(TensorView view) { return mirror(view, true); }
+  template <typename T>
+  std::span<const T> in(std::span<const T> list) {
+    void* host = const_cast<void*>(static_cast<const void*>(list.data()));
+    return {static_cast<const T*>(mirror(host, list.size_bytes(), false)), list.size()};
+  }
+  template <typename T>
+  std::span<T> out(std::span<T> list) {
+    return {static_cast<T*>(mirror(list.data(), list.size_bytes(), true)), list.size()};
+  }
+
+  // The tiles or statistics of a pool, of which an operation touches `pages` only.
+  template <typename T>
+  T* pool(T* host, int64_t page_bytes, int64_t num_pages, const std::vector<int32_t>& pages,
+          bool comes_back) {
+    if (host == nullptr) return nullptr;
+    const int64_t bytes = page_bytes * num_pages;
+    if (bytes <= kWholePoolBytes) {
+      return static_cast<T*>(mirror(host, static_cast<size_t>(bytes), comes_back));
+    }
+    std::byte* device = arena_.take(bytes);
+    for (const int32_t page : pages) {
+      if (page < 0 || page >= num_pages) continue;  // an entry of a table that nobody reads
+      const Part part{reinterpret_cast<std::byte*>(host) + page * page_bytes,
+                      device + page * page_bytes, static_cast<size_t>(page_bytes)};
+      inner_.upload(part.device, part.host, part.bytes);
+      if (comes_back) parts_.push_back(part);
+    }
+    return reinterpret_cast<T*>(device);
+  }
+  PagedKvView view(const PagedKvView& kv, const std::vector<int32_t>& pages, bool comes_back) {
+    PagedKvView copy = kv;
+    copy.tiles = pool(kv.tiles, kv.page_bytes(), kv.num_pages, pages, comes_back);
+    const auto stats_bytes = kv.num_heads * kv.stats_elements() * int64_t{sizeof(bf16)};
+    copy.key_stats = pool(kv.key_stats, stats_bytes, kv.num_pages, pages, comes_back);
+    return copy;
+  }
+
+ private:
+  struct Range {
+    std::byte* host;
+    std::byte* device;
+    size_t bytes;
+    bool comes_back;
+    bool holds(const std::byte* begin, size_t size) const {
+      return host <= begin && begin + size <= host + bytes;
+    }
+    bool touches(const std::byte* begin, size_t size) const {
+      return begin < host + bytes && host < begin + size;
+    }
+  };
+  struct Part {
+    std::byte* host;
+    std::byte* device;
+    size_t bytes;
+  };
+
+  TensorView mirror(TensorView view, bool comes_back) {
+    if (view.data == nullptr) return view;
+    const auto bytes = static_cast<size_t>(view.shape.num_elements()) * dtype_bytes(view.dtype);
+    view.data = mirror(view.data, bytes, comes_back);
+    return view;
+  }
+  void* mirror(void* data, size_t bytes, bool comes_back) {
+    auto* host = static_cast<std::byte*>(data);
+    if (host == nullptr || bytes == 0) return arena_.take(1);
+    for (Range& range : ranges_) {
+      if (range.holds(host, bytes)) {
+        range.comes_back = range.comes_back || comes_back;
+        return range.device + (host - range.host);
+      }
+      CHECK(!range.touches(host, bytes) && "memory of params overlaps in part");
+    }
+    ranges_.push_back({host, arena_.take(static_cast<int64_t>(bytes)), bytes, comes_back});
+    inner_.upload(ranges_.back().device, host, bytes);
+    return ranges_.back().device;
+  }
+
+  Backend& inner_;
+  Arena& arena_;
+  std::vector<Range> ranges_;
+  std::vector<Part> parts_;
+};
+
+void add_pages(std::span<const int32_t> page_ids, std::vector<int32_t>* pages) {
+  pages->insert(pages->end(), page_ids.begin(), page_ids.end());
+}
+
+class MirrorBackend final : public Backend {
+ public:
+  explicit MirrorBackend(std::unique_ptr<Backend> inner)
+      : inner_(std::move(inner)), arena_(inner_.get()) {}
+
+  std::string describe() const override { return inner_->describe(); }
+  std::string arithmetic() const override { return inner_->arithmetic(); }
+
+  Result<Buffer> allocate(size_t bytes) override {
+    Buffer buffer = allocate_host(bytes);
+    if (buffer.data() == nullptr) return memory_error("no host memory");
+    return buffer;
+  }
+  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  int64_t available_bytes() const override { return inner_->available_bytes(); }
+  Result<Weight> load_weight(const RawWeight& raw) override { return inner_->load_weight(raw); }
+  Result<Weight> make_random_weight(int64_t rows, int64_t columns, uint64_t seed,
+                                    float scale) override {
+    return inner_->make_random_weight(rows, columns, seed, scale);
+  }
+  int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const override {
+    return inner_->weight_bytes(format, rows, columns);
+  }
+  void reserve(const DecodeLimits& limits) override { inner_->reserve(limits); }
+  void synchronize() override { inner_->synchronize(); }
+
+  void embed(const EmbedParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    EmbedParams p = params;
+    p.token_ids = copies.in(params.token_ids);
+    p.out = copies.out(params.out);
+    inner_->embed(p);
+  }
+
+  void rms_norm(const RmsNormParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    RmsNormParams p = params;
+    p.x = copies.in(params.x);
+    p.weight = copies.in(params.weight);
+    p.out = copies.out(params.out);
+    inner_->rms_norm(p);
+  }
+
+  void linear(const LinearParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    LinearParams p = params;
+    p.x = copies.in(params.x);
+    std::vector<LinearOutput> outputs(params.outputs.begin(), params.outputs.end());
+    for (LinearOutput& output : outputs) {
+      output.bias = copies.in(output.bias);
+      output.out = copies.out(output.out);
+    }
+    p.outputs = outputs;
+    p.low_rank_scratch = copies.out(params.low_rank_scratch);
+    inner_->linear(p);
+  }
+
+  void silu_mul(const SiluMulParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    SiluMulParams p;
+    p.gate = copies.in(params.gate);
+    p.up = copies.in(params.up);
+    p.out = copies.out(params.out);
+    inner_->silu_mul(p);
+  }
+
+  void rope(const RopeParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    RopeParams p;
+    p.q = copies.out(params.q);
+    p.k = copies.out(params.k);
+    p.cos_sin = copies.in(params.cos_sin);
+    inner_->rope(p);
+  }
+
+  void write_kv(const WriteKvParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    WriteKvParams p = params;
+    std::vector<int32_t> pages;
+    for (const int64_t slot : params.slots) pages.push_back(static_cast<int32_t>(slot / kPageSize));
+    std::sort(pages.begin(), pages.end());
+    pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
+    p.k = copies.in(params.k);
+    p.v = copies.in(params.v);
+    p.kv = copies.view(params.kv, pages, true);
+    p.kv_heads = copies.in(params.kv_heads);
+    p.slots = copies.in(params.slots);
+    inner_->write_kv(p);
+  }
+
+  void prefill_attention(const PrefillAttentionParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    PrefillAttentionParams p = params;
+    std::vector<PagedKvView> pools;
+    std::vector<std::span<const int32_t>> tables;
+    for (size_t i = 0; i < params.pools.size(); ++i) {
+      std::vector<int32_t> pages;
+      add_pages(params.page_tables[i], &pages);
+      pools.push_back(copies.view(params.pools[i], pages, false));
+      tables.push_back(copies.in(params.page_tables[i]));
+    }
+    p.pools = pools;
+    p.page_tables = tables;
+    p.q = copies.in(params.q);
+    p.out = copies.out(params.out);
+    p.work = copies.in(params.work);
+    p.ranges = copies.in(params.ranges);
+    inner_->prefill_attention(p);
+  }
+
+  void page_scores(const PageScoreParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    PageScoreParams p = params;
+    std::vector<int32_t> pages;
+    add_pages(params.page_ids, &pages);
+    PagedKvView statistics = params.kv;  // all that the operation may read
+    statistics.tiles = nullptr;
+    for (const PageScoreWork& work : params.work) {
+      const auto num_pages = static_cast<int32_t>(ceil_div(work.kv_len, kPageSize));
+      if (params.max_num_pages == 0) p.max_num_pages = std::max(p.max_num_pages, num_pages);
+      if (params.max_q_heads == 0) p.max_q_heads = std::max(p.max_q_heads, work.num_q_heads);
+    }
+    p.q = copies.in(params.q);
+    p.kv = copies.view(statistics, pages, false);
+    p.page_ids = copies.in(params.page_ids);
+    p.work = copies.in(params.work);
+    p.scores = copies.out(params.scores);
+    inner_->page_scores(p);
+  }
+
+  void select_pages(const SelectPagesParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    SelectPagesParams p = params;
+    p.scores = copies.in(params.scores);
+    p.num_pages = copies.in(params.num_pages);
+    p.rows = copies.in(params.rows);
+    p.selected = copies.out(params.selected);
+    inner_->select_pages(p);
+  }
+
+  void gather_spans(const GatherSpansParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    GatherSpansParams p = params;
+    p.selected = copies.in(params.selected);
+    p.page_ids = copies.in(params.page_ids);
+    p.work = copies.in(params.work);
+    p.spans = copies.out(params.spans);
+    inner_->gather_spans(p);
+  }
+
+  void decode_attention(const DecodeAttentionParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    DecodeAttentionParams p = params;
+    std::vector<std::vector<int32_t>> pages(params.pools.size());
+    for (const DecodeWork& work : params.work) {
+      if (params.max_spans == 0) p.max_spans = std::max(p.max_spans, work.num_spans);
+      if (params.max_q_heads == 0) p.max_q_heads = std::max(p.max_q_heads, work.num_q_heads);
+      const auto spans = params.spans.subspan(static_cast<size_t>(work.first_span),
+                                              static_cast<size_t>(work.num_spans));
+      for (const PageSpan& span : spans) {
+        pages[static_cast<size_t>(work.pool)].push_back(span.page_id);
+      }
+    }
+    std::vector<PagedKvView> pools;
+    for (size_t i = 0; i < params.pools.size(); ++i) {
+      PagedKvView tiles = params.pools[i];
+      tiles.key_stats = nullptr;
+      pools.push_back(copies.view(tiles, pages[i], false));
+    }
+    p.pools = pools;
+    p.q = copies.in(params.q);
+    p.out = copies.out(params.out);
+    p.work = copies.in(params.work);
+    p.spans = copies.in(params.spans);
+    inner_->decode_attention(p);
+  }
+
+  void sample(const SampleParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    SampleParams p = params;
+    p.logits = copies.in(params.logits);
+    inner_->sample(p);
+  }
+  void log_probs(const LogProbParams& params) override {
+    Copies copies(inner_.get(), &arena_);
+    LogProbParams p = params;
+    p.logits = copies.in(params.logits);
+    inner_->log_probs(p);
+  }
+
+ private:
+  std::unique_ptr<Backend> inner_;
+  Arena arena_;
+};
+
+}  // namespace
+
+std::shared_ptr<Backend> make_mirror_backend(std::unique_ptr<Backend> inner) {
+  return std::make_shared<MirrorBackend>(std::move(inner));
+}
+
+}  // namespace lserve::testing
