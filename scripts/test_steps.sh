@@ -127,7 +127,7 @@ sources() { git ls-files --cached --others --exclude-standard -- "$@"; }
 
 check_format() {
   local files=()
-  mapfile -t files < <(sources '*.cc' '*.h')
+  mapfile -t files < <(sources '*.cc' '*.h' '*.cu' '*.cuh')
   clang-format --dry-run -Werror "${files[@]}"
 }
 

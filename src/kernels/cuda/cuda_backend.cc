@@ -1,5 +1,7 @@
 #include "kernels/cuda/cuda_backend.h"
 
+#include <algorithm>
+
 #include "base/strings.h"
 #include "kernels/cuda/common/context.h"
 #include "kernels/cuda/common/cuda_check.h"
@@ -15,6 +17,9 @@
 namespace lserve {
 
 namespace {
+
+// For what is in no plan: the kernels' scratch, recorded graphs, cuBLASLt, the driver.
+constexpr int64_t kReservedBytes = int64_t{512} << 20;
 
 class CudaBackend final : public Backend {
  public:
@@ -46,7 +51,9 @@ class CudaBackend final : public Backend {
     CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context_.stream));
     synchronize();
   }
-  int64_t available_bytes() const override { return cuda::free_device_bytes(); }
+  int64_t available_bytes() const override {
+    return std::max<int64_t>(0, cuda::free_device_bytes() - kReservedBytes);
+  }
 
   int64_t weight_bytes(WeightFormat /*format*/, int64_t rows, int64_t columns) const override {
     return rows * columns * int64_t{sizeof(bf16)};

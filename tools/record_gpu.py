@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Makes the record of a GPU's latencies from what scripts/gpu bench left in a folder.
+
+  record_gpu.py FOLDER --commit a1b2c3d [--out bench/results/cuda_latency.json]
+
+FOLDER holds cuda_ceilings.json and cuda_*.json, the answers of `lserve bench latency --json`, each
+file named by its KV format or as prefill. Bars: an lserve decode step at 256K takes at most 1.5
+times one at 8K; dense attention reads K and V at 50 % or more of the copy bandwidth, by the time
+that 128K takes more than 8K.
+"""
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+
+KV_BYTES = {"bf16": 2 * 128 * 2, "int8": 2 * (128 + 4)}  # K and V of a token and KV head
+KV_HEADS_OF_ALL_LAYERS = 32 * 8
+SHORT, LONG, LONGEST = 8192, 131072, 262144
+
+
+def name_of(kind, figure):
+    return f"{kind} {figure['attention']}, {figure['prompt_tokens']} tokens, batch {figure['batch']}"
+
+
+def decode_figures(kind, figures):
+    for figure in figures:
+        if "does_not_fit" not in figure:
+            yield {"metric": f"decode {name_of(kind, figure)}", "value": figure["decode_ms_median"],
+                   "unit": "ms", "spread": [figure["decode_ms_min"], figure["decode_ms_p99"]]}
+
+
+def prefill_figures(figures):
+    for figure in figures:
+        if "prefill_ms" in figure:
+            yield {"metric": f"prefill {name_of('bf16', figure)}",
+                   "value": figure["prefill_ms"] / 1000, "unit": "s",
+                   "spread": [figure["prefill_ms_min"] / 1000, figure["prefill_ms_max"] / 1000]}
+
+
+def milliseconds(figures, attention, tokens):
+    return next((f["decode_ms_median"] for f in figures
+                 if (f["attention"], f["prompt_tokens"], f["batch"]) == (attention, tokens, 1)
+                 and "does_not_fit" not in f), None)
+
+
+def bars(kind, figures, copy_gb_s):
+    short = milliseconds(figures, "lserve", SHORT)
+    longest = milliseconds(figures, "lserve", LONGEST)
+    if short and longest:
+        ratio = longest / short
+        yield {"metric": f"decode {kind} lserve: 256K over 8K", "value": round(ratio, 3),
+               "unit": "ratio", "limit": "<= 1.5", "holds": ratio <= 1.5}
+    short, long = (milliseconds(figures, "dense", tokens) for tokens in (SHORT, LONG))
+    if short and long:
+        moved = (LONG - SHORT) * KV_HEADS_OF_ALL_LAYERS * KV_BYTES[kind]
+        rate = moved / (long - short) * 1e-6
+        yield {"metric": f"decode {kind} dense attention: K and V read from 8K to 128K",
+               "value": round(rate, 1), "unit": "GB/s", "baseline": "device copy, same call",
+               "ratio": round(rate / copy_gb_s, 3), "limit": ">= 0.5 of copy",
+               "holds": rate >= 0.5 * copy_gb_s}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--commit", required=True)
+    parser.add_argument("--out", type=Path, default=Path("bench/results/cuda_latency.json"))
+    arguments = parser.parse_args()
+    ceilings = json.loads((arguments.folder / "cuda_ceilings.json").read_text())
+    figures = []
+    device = ""
+    for path in sorted(arguments.folder.glob("cuda_*.json")):
+        kind = path.stem.removeprefix("cuda_")
+        if kind == "ceilings":
+            continue
+        run = json.loads(path.read_text())
+        device = run["device"]
+        if kind == "prefill":
+            figures += prefill_figures(run["figures"])
+        else:
+            figures += decode_figures(kind, run["figures"])
+            figures += bars(kind, run["figures"], ceilings["copy_gb_s"])
+    record = {"name": arguments.out.stem, "device": device, "commit": arguments.commit,
+              "date": datetime.date.today().isoformat(), "command": "scripts/gpu bench",
+              "seed": 1, "ceilings": ceilings,
+              "setting": "random:llama-3-8b, bf16 weights; decode over random keys and values, "
+                         "budget 4096, every second KV head streaming (sink 128, local 256)",
+              "figures": figures}
+    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
