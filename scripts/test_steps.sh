@@ -69,7 +69,7 @@ build_cuda() {
     return
   fi
   if build cuda lserve; then pass "build of cuda for sm_90a (warnings and spills are errors)"; fi
-  skip "cuda tests: no device here (scripts/gpu)"
+  skip "cuda tests: scripts/gpu runs them, on a machine with a device"
 }
 
 # record PART ARGUMENT...: puts the part's figures into the record of the deep run.

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/strings.h"
+#include "checkpoint/random_checkpoint.h"
 #include "cli/engine_options.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
@@ -89,7 +90,7 @@ std::string why_not(const EnginePlan& plan) {
 
 LatencyPoint point_of(const CommandLine& options, const Arm& arm, int64_t prompt_tokens) {
   const std::string cache = options.get_text("decode-cache");
-  const bool random_model = options.get_text("model").starts_with("random:");
+  const bool random_model = options.get_text("model").starts_with(kRandomPrefix);
   return {.prompt_tokens = prompt_tokens,
           .decode_tokens = options.get_int("decode-tokens"),
           .repetitions = options.get_int("repetitions"),

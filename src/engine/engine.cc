@@ -99,8 +99,7 @@ Status Engine::fill(Sequence& sequence, int64_t count, uint64_t seed) {
     model_->fill(step_, *cache_, values);
     end_step(sequence, part);
   }
-  PageSelection& selection = sequence.selection;
-  selection.clear();
+  sequence.selection.clear();
   return {};
 }
 

@@ -5,8 +5,8 @@
 // operation has a header of its name with its parameters, formula, shapes and requirements.
 //
 // Operations run in call order; results may be read after synchronize(). None allocates device
-// memory except allocate() and load_weight(); none fails for reasons of data: what users can cause
-// is checked above. One thread at a time may call a backend.
+// memory except allocate() and the two that make a weight; none fails for reasons of data: what
+// users can cause is checked above. One thread at a time may call a backend.
 //
 // Whose memory: everything that params point to, tensors and lists alike, lies in the backend's
 // memory (allocate(), upload()), which for a device is not the host's. Host memory, read before the

@@ -48,7 +48,7 @@ TEST(Latency, ABatchDecodesOverRandomCaches) {
   ASSERT_TRUE(latency.ok()) << latency.status().message();
   EXPECT_TRUE(latency->prefill_ms.empty());
   EXPECT_EQ(latency->decode_ms.size(), 4U);
-  // 4 steps x 3 sequences x 4 layers x one retrieval head that selects.
+  // 4 steps x 3 sequences x 4 layers x 2 KV heads x 17 pages, of which one head in two selects.
   EXPECT_EQ(latency->counts.decode_held, 4 * 3 * 4 * 2 * 17);
   EXPECT_LT(latency->counts.decode_read, latency->counts.decode_held);
 }
