@@ -189,9 +189,12 @@ TEST_P(DecodeAttentionTest, OneTokenAndConstantValues) {
     for (int32_t h = 0; h < shape.num_heads; ++h) {
       const auto value = kv.value(0, h, 0);
       const std::vector<double> expected(value.begin(), value.end());
-      // A single token has the largest weight, which is not rounded.
-      const double by_words = shape.kv_lens[0] == 1 ? 0 : decode_word_rounding(shape.format);
-      const double tolerance = 2e-5 + by_words * kPageSize * kv.value_magnitude(0, h, 0);
+      // Relative to the value, half a unit in the last place for every addition to either sum, and
+      // for the steps after them. A single token has the largest weight, which is not rounded.
+      const double by_sums = (2 * shape.kv_lens[0] + 8) * 0x1p-24;
+      const double by_words =
+          shape.kv_lens[0] == 1 ? 0 : decode_word_rounding(shape.format) * kPageSize;
+      const double tolerance = (by_sums + by_words) * kv.value_magnitude(0, h, 0) + 1e-37;
       for (int32_t g = 0; g < run.group; ++g) {
         const auto at = static_cast<size_t>(decode_row(kv, run, 0, h, g) * shape.head_dim);
         EXPECT_TRUE(all_near(std::span(out).subspan(at, value.size()), expected, tolerance));
