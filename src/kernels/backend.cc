@@ -28,6 +28,11 @@ Result<Weight> Backend::make_random_weight(int64_t rows, int64_t columns, uint64
   return load_weight({WeightFormat::kBF16, rows, columns, std::as_bytes(std::span(values))});
 }
 
+void Backend::rope_write_kv(const RopeWriteKvParams& params) {
+  rope(params.rope);
+  for (const WriteKvParams& pool : params.pools) write_kv(pool);
+}
+
 bool built_with_cuda() {
 #ifdef LSERVE_WITH_CUDA
   return true;

@@ -30,6 +30,7 @@
 #include "kernels/prefill_attention.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
+#include "kernels/rope_write_kv.h"
 #include "kernels/sample.h"
 #include "kernels/select_pages.h"
 #include "kernels/silu_mul.h"
@@ -77,6 +78,7 @@ class Backend {
 
   // The KV cache and attention over it.
   virtual void write_kv(const WriteKvParams& params) = 0;
+  virtual void rope_write_kv(const RopeWriteKvParams& params);
   virtual void prefill_attention(const PrefillAttentionParams& params) = 0;
   virtual void page_scores(const PageScoreParams& params) = 0;
   virtual void select_pages(const SelectPagesParams& params) = 0;

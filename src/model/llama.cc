@@ -77,26 +77,30 @@ void Llama::attend(int64_t n, int64_t layer, const KvCache& cache) {
   const TensorView k = first_rows(workspace_.k, {n, w.k.weight.rows});
   const TensorView v = first_rows(workspace_.v, {n, w.v.weight.rows});
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
-  const TensorView k_heads = by_head(k, n, config_.num_kv_heads);
   const LinearOutput qkv[] = {w.q.output(q), w.k.output(k), w.v.output(v)};
   project(first_rows(workspace_.normed, {n, config_.hidden_size}), qkv);
-  backend_.rope({by_head(q, n, config_.num_q_heads), k_heads, shared_.cos_sin});
   const auto pools = cache.views(layer);
-  write_kv(n, layer, pools);
+  const KvWrites writes = kv_writes(n, layer, pools);
+  backend_.rope_write_kv(
+      {{by_head(q, n, config_.num_q_heads), by_head(k, n, config_.num_kv_heads), shared_.cos_sin},
+       writes.span()});
   if (!lists.prefill_work.empty()) prefill(n, lists, pools);
   if (!lists.decode_work.empty()) decode(n, lists, pools);
   const LinearOutput o[] = {w.o.output(hidden, /*accumulate=*/true)};
   project(first_rows(workspace_.attention, {n, w.o.weight.columns}), o);
 }
 
-void Llama::write_kv(int64_t n, int64_t layer, std::span<const PagedKvView> pools) {
+Llama::KvWrites Llama::kv_writes(int64_t n, int64_t layer,
+                                 std::span<const PagedKvView> pools) const {
   const LayerLists& lists = layer_lists_[static_cast<size_t>(layer)];
+  KvWrites writes;
   for (size_t c = 0; c < pools.size(); ++c) {
     if (lists.kv_heads[c].empty()) continue;
-    backend_.write_kv({by_head(workspace_.k, n, config_.num_kv_heads),
-                       by_head(workspace_.v, n, config_.num_kv_heads), pools[c], lists.kv_heads[c],
-                       shared_.slots[c]});
+    writes.pools[writes.count++] = {by_head(workspace_.k, n, config_.num_kv_heads),
+                                    by_head(workspace_.v, n, config_.num_kv_heads), pools[c],
+                                    lists.kv_heads[c], shared_.slots[c]};
   }
+  return writes;
 }
 
 void Llama::fill(const Step& step, KvCache& cache, std::span<const float> values) {
@@ -113,7 +117,9 @@ void Llama::fill(const Step& step, KvCache& cache, std::span<const float> values
     const auto v = values.subspan(first + n * width, n * width);
     backend_.upload(workspace_.k.data, k.data(), k.size_bytes());
     backend_.upload(workspace_.v.data, v.data(), v.size_bytes());
-    write_kv(step.num_tokens(), layer, cache.views(layer));
+    const auto pools = cache.views(layer);
+    const KvWrites writes = kv_writes(step.num_tokens(), layer, pools);
+    for (const WriteKvParams& pool : writes.span()) backend_.write_kv(pool);
   }
 }
 

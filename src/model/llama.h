@@ -88,7 +88,13 @@ class Llama {
 
   void run_layers(int64_t num_tokens, const KvCache& cache);
   void attend(int64_t num_tokens, int64_t layer, const KvCache& cache);
-  void write_kv(int64_t num_tokens, int64_t layer, std::span<const PagedKvView> pools);
+  // What the new tokens' k and v are written to: the layer's pools that have heads.
+  struct KvWrites {
+    std::array<WriteKvParams, kNumHeadClasses> pools;
+    size_t count = 0;
+    std::span<const WriteKvParams> span() const { return std::span(pools).first(count); }
+  };
+  KvWrites kv_writes(int64_t num_tokens, int64_t layer, std::span<const PagedKvView> pools) const;
   void prefill(int64_t num_tokens, const LayerLists& lists, std::span<const PagedKvView> pools);
   void decode(int64_t num_tokens, const LayerLists& lists, std::span<const PagedKvView> pools);
   void select_pages(int64_t num_tokens, const LayerLists& lists, const PagedKvView& kv);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/checked_math.h"
+#include "support/forwarding_backend.h"
 
 namespace lserve::testing {
 
@@ -152,13 +153,10 @@ void add_pages(std::span<const int32_t> page_ids, std::vector<int32_t>* pages) {
   pages->insert(pages->end(), page_ids.begin(), page_ids.end());
 }
 
-class MirrorBackend final : public Backend {
+class MirrorBackend final : public ForwardingBackend {
  public:
   explicit MirrorBackend(std::unique_ptr<Backend> inner)
-      : inner_(std::move(inner)), arena_(inner_.get()) {}
-
-  std::string describe() const override { return inner_->describe(); }
-  std::string arithmetic() const override { return inner_->arithmetic(); }
+      : ForwardingBackend(std::move(inner)), arena_(&this->inner()) {}
 
   Result<Buffer> allocate(size_t bytes) override {
     Buffer buffer = allocate_host(bytes);
@@ -167,37 +165,26 @@ class MirrorBackend final : public Backend {
   }
   void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  int64_t available_bytes() const override { return inner_->available_bytes(); }
-  Result<Weight> load_weight(const RawWeight& raw) override { return inner_->load_weight(raw); }
-  Result<Weight> make_random_weight(int64_t rows, int64_t columns, uint64_t seed,
-                                    float scale) override {
-    return inner_->make_random_weight(rows, columns, seed, scale);
-  }
-  int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const override {
-    return inner_->weight_bytes(format, rows, columns);
-  }
-  void reserve(const DecodeLimits& limits) override { inner_->reserve(limits); }
-  void synchronize() override { inner_->synchronize(); }
 
   void embed(const EmbedParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     EmbedParams p = params;
     p.token_ids = copies.in(params.token_ids);
     p.out = copies.out(params.out);
-    inner_->embed(p);
+    inner().embed(p);
   }
 
   void rms_norm(const RmsNormParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     RmsNormParams p = params;
     p.x = copies.in(params.x);
     p.weight = copies.in(params.weight);
     p.out = copies.out(params.out);
-    inner_->rms_norm(p);
+    inner().rms_norm(p);
   }
 
   void linear(const LinearParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     LinearParams p = params;
     p.x = copies.in(params.x);
     std::vector<LinearOutput> outputs(params.outputs.begin(), params.outputs.end());
@@ -207,44 +194,46 @@ class MirrorBackend final : public Backend {
     }
     p.outputs = outputs;
     p.low_rank_scratch = copies.out(params.low_rank_scratch);
-    inner_->linear(p);
+    inner().linear(p);
   }
 
   void silu_mul(const SiluMulParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     SiluMulParams p;
     p.gate = copies.in(params.gate);
     p.up = copies.in(params.up);
     p.out = copies.out(params.out);
-    inner_->silu_mul(p);
+    inner().silu_mul(p);
   }
 
   void rope(const RopeParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     RopeParams p;
     p.q = copies.out(params.q);
     p.k = copies.out(params.k);
     p.cos_sin = copies.in(params.cos_sin);
-    inner_->rope(p);
+    inner().rope(p);
   }
 
   void write_kv(const WriteKvParams& params) override {
-    Copies copies(inner_.get(), &arena_);
-    WriteKvParams p = params;
-    std::vector<int32_t> pages;
-    for (const int64_t slot : params.slots) pages.push_back(static_cast<int32_t>(slot / kPageSize));
-    std::sort(pages.begin(), pages.end());
-    pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
-    p.k = copies.in(params.k);
-    p.v = copies.in(params.v);
-    p.kv = copies.view(params.kv, pages, true);
-    p.kv_heads = copies.in(params.kv_heads);
-    p.slots = copies.in(params.slots);
-    inner_->write_kv(p);
+    Copies copies(&inner(), &arena_);
+    inner().write_kv(copied(params, copies.in(params.k), copies.in(params.v), &copies));
+  }
+
+  void rope_write_kv(const RopeWriteKvParams& params) override {
+    Copies copies(&inner(), &arena_);
+    const RopeParams rope{copies.out(params.rope.q), copies.out(params.rope.k),
+                          copies.in(params.rope.cos_sin)};
+    const TensorView v = copies.in(params.pools[0].v);
+    std::vector<WriteKvParams> pools;
+    for (const WriteKvParams& pool : params.pools) {
+      pools.push_back(copied(pool, rope.k, v, &copies));
+    }
+    inner().rope_write_kv({rope, pools});
   }
 
   void prefill_attention(const PrefillAttentionParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     PrefillAttentionParams p = params;
     std::vector<PagedKvView> pools;
     std::vector<std::span<const int32_t>> tables;
@@ -260,11 +249,11 @@ class MirrorBackend final : public Backend {
     p.out = copies.out(params.out);
     p.work = copies.in(params.work);
     p.ranges = copies.in(params.ranges);
-    inner_->prefill_attention(p);
+    inner().prefill_attention(p);
   }
 
   void page_scores(const PageScoreParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     PageScoreParams p = params;
     std::vector<int32_t> pages;
     add_pages(params.page_ids, &pages);
@@ -280,31 +269,31 @@ class MirrorBackend final : public Backend {
     p.page_ids = copies.in(params.page_ids);
     p.work = copies.in(params.work);
     p.scores = copies.out(params.scores);
-    inner_->page_scores(p);
+    inner().page_scores(p);
   }
 
   void select_pages(const SelectPagesParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     SelectPagesParams p = params;
     p.scores = copies.in(params.scores);
     p.num_pages = copies.in(params.num_pages);
     p.rows = copies.in(params.rows);
     p.selected = copies.out(params.selected);
-    inner_->select_pages(p);
+    inner().select_pages(p);
   }
 
   void gather_spans(const GatherSpansParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     GatherSpansParams p = params;
     p.selected = copies.in(params.selected);
     p.page_ids = copies.in(params.page_ids);
     p.work = copies.in(params.work);
     p.spans = copies.out(params.spans);
-    inner_->gather_spans(p);
+    inner().gather_spans(p);
   }
 
   void decode_attention(const DecodeAttentionParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     DecodeAttentionParams p = params;
     std::vector<std::vector<int32_t>> pages(params.pools.size());
     for (const DecodeWork& work : params.work) {
@@ -327,24 +316,39 @@ class MirrorBackend final : public Backend {
     p.out = copies.out(params.out);
     p.work = copies.in(params.work);
     p.spans = copies.in(params.spans);
-    inner_->decode_attention(p);
+    inner().decode_attention(p);
   }
 
   void sample(const SampleParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     SampleParams p = params;
     p.logits = copies.in(params.logits);
-    inner_->sample(p);
+    inner().sample(p);
   }
   void log_probs(const LogProbParams& params) override {
-    Copies copies(inner_.get(), &arena_);
+    Copies copies(&inner(), &arena_);
     LogProbParams p = params;
     p.logits = copies.in(params.logits);
-    inner_->log_probs(p);
+    inner().log_probs(p);
   }
 
  private:
-  std::unique_ptr<Backend> inner_;
+  // `params` with all but k and v copied.
+  static WriteKvParams copied(const WriteKvParams& params, TensorView k, TensorView v,
+                              Copies* copies) {
+    std::vector<int32_t> pages;
+    for (const int64_t slot : params.slots) pages.push_back(static_cast<int32_t>(slot / kPageSize));
+    std::sort(pages.begin(), pages.end());
+    pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
+    WriteKvParams p = params;
+    p.k = std::move(k);
+    p.v = std::move(v);
+    p.kv = copies->view(params.kv, pages, true);
+    p.kv_heads = copies->in(params.kv_heads);
+    p.slots = copies->in(params.slots);
+    return p;
+  }
+
   Arena arena_;
 };
 

@@ -79,6 +79,9 @@ class CudaBackend final : public Backend {
   void rope(const RopeParams& params) override { cuda::rope(params, &context_); }
 
   void write_kv(const WriteKvParams& params) override { cuda::write_kv(params, &context_); }
+  void rope_write_kv(const RopeWriteKvParams& params) override {
+    cuda::rope_write_kv(params, &context_);
+  }
   void prefill_attention(const PrefillAttentionParams& params) override {
     cuda::prefill_attention(params, &context_);
   }

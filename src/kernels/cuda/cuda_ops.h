@@ -16,6 +16,7 @@ void silu_mul(const SiluMulParams& params, Context* context);
 void rope(const RopeParams& params, Context* context);
 
 void write_kv(const WriteKvParams& params, Context* context);
+void rope_write_kv(const RopeWriteKvParams& params, Context* context);
 void prefill_attention(const PrefillAttentionParams& params, Context* context);
 void page_scores(const PageScoreParams& params, Context* context);
 void select_pages(const SelectPagesParams& params, Context* context);

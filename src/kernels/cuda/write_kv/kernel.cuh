@@ -1,50 +1,71 @@
-// New keys and values into the pages, then their statistics. Contract: kernels/write_kv.h. Bit for
-// bit what kernels/host/write_kv.cc does.
+// New keys and values into the pages, and their statistics, in one pass that turns q and k on the
+// way. Contracts: kernels/write_kv.h, kernels/rope_write_kv.h. Bit for bit what
+// kernels/reference/rope.cc and kernels/host/write_kv.cc do.
 //
-// A warp is a (token, head). Statistics come in a second kernel, because they are of stored keys
-// that other warps of the first one write: the warp of the last token of a logical page in this
-// call makes that page's anew from its first token on. REQUIRES: the tokens of a sequence lie next
-// to each other in `slots`.
+// A warp turns a (token, query head), or stores for one head of a pool the run of tokens that
+// begins at a token: those of its logical page, if the pool keeps statistics, which the same warp
+// then makes anew from the page's first token on; else that one token. REQUIRES: the tokens of a
+// sequence lie next to each other in `slots`.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/common/kv_vector.cuh"
+#include "kernels/cuda/common/rotation.cuh"
 #include "kernels/cuda/write_kv/config.h"
 
 namespace lserve::cuda {
 
-struct TokenHead {
-  int64_t token;
-  int32_t head;  // of the pool
-  bool exists;
-};
+// A lane's channels of a row of floats, and back.
+template <typename Layout>
+__device__ LaneVector<Layout> load_lane(const float* row, int lane) {
+  LaneVector<Layout> vector;
+  if constexpr (LaneVector<Layout>::kChannels == 4) {
+    const float4 x = reinterpret_cast<const float4*>(row)[lane];
+    vector.x[0] = x.x, vector.x[1] = x.y, vector.x[2] = x.z, vector.x[3] = x.w;
+  } else {
+    const float2 x = reinterpret_cast<const float2*>(row)[lane];
+    vector.x[0] = x.x, vector.x[1] = x.y;
+  }
+  return vector;
+}
+template <typename Layout>
+__device__ void store_lane(const LaneVector<Layout>& vector, float* row, int lane) {
+  if constexpr (LaneVector<Layout>::kChannels == 4) {
+    reinterpret_cast<float4*>(row)[lane] =
+        make_float4(vector.x[0], vector.x[1], vector.x[2], vector.x[3]);
+  } else {
+    reinterpret_cast<float2*>(row)[lane] = make_float2(vector.x[0], vector.x[1]);
+  }
+}
 
-__device__ inline TokenHead token_head(const WriteKvArgs& args) {
-  const int64_t index = int64_t{blockIdx.x} * kWriteKvWarps + threadIdx.x / kWarpSize;
-  const int64_t token = index / args.num_heads;
-  return {token, static_cast<int32_t>(index % args.num_heads), token < args.num_tokens};
+// Channel c and its partner c + head_dim / 2 lie in lanes that are 16 apart.
+template <typename Layout>
+__device__ void turn(LaneVector<Layout>* vector, const float* cos_sin, int64_t token, int lane) {
+  constexpr int kHalfWarp = kWarpSize / 2;
+  const float* cosines = cos_sin + token * Layout::kHeadDim;
+  const auto cosine = load_lane<Layout>(cosines, lane % kHalfWarp);
+  const auto sine = load_lane<Layout>(cosines + Layout::kHeadDim / 2, lane % kHalfWarp);
+#pragma unroll
+  for (int i = 0; i < LaneVector<Layout>::kChannels; ++i) {
+    const float own = vector->x[i];
+    const float partner = __shfl_xor_sync(kAllLanes, own, kHalfWarp);
+    vector->x[i] = lane < kHalfWarp ? turned_low(own, partner, cosine.x[i], sine.x[i])
+                                    : turned_high(partner, own, cosine.x[i], sine.x[i]);
+  }
 }
 
 template <typename Layout>
-__global__ void __launch_bounds__(kWriteKvThreads) store_kv_kernel(WriteKvArgs args) {
-  using Vector = LaneVector<Layout>;
-  const TokenHead at = token_head(args);
-  if (!at.exists) return;
-  const int lane = threadIdx.x % kWarpSize;
-  const int64_t row = at.token * args.num_kv_heads + args.kv_heads[at.head];
-  const int64_t slot = args.slots[at.token];
-  const PagePool pool{args.tiles, args.num_heads};
-  std::byte* tile = pool.tile<Layout>(static_cast<int32_t>(slot / kPageSize), at.head);
+__device__ void store_token(const WriteKvArgs& args, const WriteKvPool& pool, int64_t token,
+                            int32_t head, int lane) {
+  const int64_t row = (token * args.num_kv_heads + pool.kv_heads[head]) * Layout::kHeadDim;
+  const int64_t slot = pool.slots[token];
   const auto offset = static_cast<int>(slot % kPageSize);
-  Vector key;
-  Vector value;
-#pragma unroll
-  for (int i = 0; i < Vector::kChannels; ++i) {
-    const int64_t c = row * Layout::kHeadDim + lane * Vector::kChannels + i;
-    key.x[i] = args.k[c];
-    value.x[i] = args.v[c];
-  }
+  std::byte* tile = PagePool{pool.tiles, pool.num_heads}.tile<Layout>(
+      static_cast<int32_t>(slot / kPageSize), head);
+  auto key = load_lane<Layout>(args.k + row, lane);
+  const auto value = load_lane<Layout>(args.v + row, lane);
+  if (args.cos_sin != nullptr) turn(&key, args.cos_sin, token, lane);
   std::byte* codes = tile + offset * Layout::kVectorBytes;
   store_kv_vector(key, codes + Layout::kKeys,
                   reinterpret_cast<KvScale*>(tile + Layout::kKeyScales) + offset, lane);
@@ -127,31 +148,73 @@ __device__ void write_mean_spread(const StoredKeys<Layout>& keys, int first, int
   if (keys.lane == 0) *spread = bf16_nearest(__fsqrt_rn(__fdiv_rn(total, count)));
 }
 
+// Of the logical page of `slot`, whose token there is the last that this call adds.
 template <typename Layout>
-__global__ void __launch_bounds__(kWriteKvThreads) key_stats_kernel(WriteKvArgs args) {
-  const TokenHead at = token_head(args);
-  if (!at.exists) return;
-  const int64_t slot = args.slots[at.token];
-  const int32_t size = args.logical_page_size;
-  if (at.token + 1 < args.num_tokens) {
-    const int64_t next = args.slots[at.token + 1];
-    if (next == slot + 1 && next / size == slot / size) return;  // a later warp's
-  }
-  const int lane = threadIdx.x % kWarpSize;
+__device__ void write_stats(const WriteKvPool& pool, int64_t slot, int32_t head, int lane) {
+  const int32_t size = pool.logical_page_size;
   const int64_t page = slot / kPageSize;
   const auto last = static_cast<int>(slot % kPageSize);
   const int logical_page = last / size;
   const int first = logical_page * size;
-  const PagePool pool{args.tiles, args.num_heads};
-  const StoredKeys<Layout> keys{pool.tile<Layout>(static_cast<int32_t>(page), at.head), lane};
-  bf16* stats = args.key_stats + (page * args.num_heads + at.head) * args.stats_elements;
+  const StoredKeys<Layout> keys{
+      PagePool{pool.tiles, pool.num_heads}.tile<Layout>(static_cast<int32_t>(page), head), lane};
+  bf16* stats = pool.key_stats + (page * pool.num_heads + head) * pool.stats_elements;
   const int c = lane * LaneVector<Layout>::kChannels;
-  if (args.page_score == PageScore::kMinMax) {
+  if (pool.page_score == PageScore::kMinMax) {
     write_min_max(keys, first, last, stats + int64_t{logical_page} * 2 * Layout::kHeadDim + c);
     return;
   }
   bf16* spread = stats + kPageSize / size * Layout::kHeadDim + logical_page;
   write_mean_spread(keys, first, last, stats + logical_page * Layout::kHeadDim + c, spread);
 }
+
+// Whether token and token + 1 are of one run: neighbours in one logical page.
+__device__ inline bool run_goes_on(const WriteKvPool& pool, int64_t token) {
+  const int64_t slot = pool.slots[token];
+  const int64_t next = pool.slots[token + 1];
+  return next == slot + 1 && next / pool.logical_page_size == slot / pool.logical_page_size;
+}
+
+template <typename Layout>
+__device__ void store_run(const WriteKvArgs& args, const WriteKvPool& pool, int64_t token,
+                          int32_t head, int lane) {
+  if (pool.key_stats == nullptr) return store_token<Layout>(args, pool, token, head, lane);
+  if (token > 0 && run_goes_on(pool, token - 1)) return;  // another warp's run
+  store_token<Layout>(args, pool, token, head, lane);
+  while (token + 1 < args.num_tokens && run_goes_on(pool, token)) {
+    store_token<Layout>(args, pool, ++token, head, lane);
+  }
+  __syncwarp();  // scales that lane 0 wrote are read by all
+  write_stats<Layout>(pool, pool.slots[token], head, lane);
+}
+
+template <typename Layout>
+__global__ void __launch_bounds__(kWriteKvThreads) write_kv_kernel(WriteKvArgs args) {
+  const int lane = threadIdx.x % kWarpSize;
+  int64_t index = int64_t{blockIdx.x} * kWriteKvWarps + threadIdx.x / kWarpSize;
+  const int64_t q_rows = args.num_tokens * args.num_q_heads;
+  if (index < q_rows) {
+    float* row = args.q + index * Layout::kHeadDim;
+    auto vector = load_lane<Layout>(row, lane);
+    turn(&vector, args.cos_sin, index / args.num_q_heads, lane);
+    store_lane(vector, row, lane);
+    return;
+  }
+  index -= q_rows;
+  const int64_t first_pool = args.num_tokens * args.pools[0].num_heads;
+  const bool in_first = index < first_pool;
+  if (!in_first) index -= first_pool;
+  const int32_t num_heads = in_first ? args.pools[0].num_heads : args.pools[1].num_heads;
+  if (index >= args.num_tokens * num_heads) return;
+  const int64_t token = index / num_heads;
+  const auto head = static_cast<int32_t>(index % num_heads);
+  // Not an index: that would make the compiler keep the array in memory.
+  if (in_first) {
+    store_run<Layout>(args, args.pools[0], token, head, lane);
+  } else {
+    store_run<Layout>(args, args.pools[1], token, head, lane);
+  }
+}
+static_assert(kMaxPools == 2, "write_kv_kernel chooses one of two");
 
 }  // namespace lserve::cuda
