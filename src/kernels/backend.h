@@ -30,7 +30,6 @@
 #include "kernels/prefill_attention.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
-#include "kernels/rope_write_kv.h"
 #include "kernels/sample.h"
 #include "kernels/select_pages.h"
 #include "kernels/silu_mul.h"

@@ -20,6 +20,7 @@
 #include <span>
 
 #include "kernels/paged_kv_view.h"
+#include "kernels/rope.h"
 #include "tensor/tensor.h"
 
 namespace lserve {
@@ -32,5 +33,14 @@ struct WriteKvParams {
   std::span<const int64_t> slots;     // [num_tokens]: page_id * kPageSize + offset
 };
 // REQUIRES: the tokens of a sequence come in ascending order of position, without gaps.
+
+// rope, then write_kv of every pool that the layer has: what happens to q, k and v between their
+// projections and attention. One operation, because a device does it in one pass over them.
+// ENSURES: q and the pages hold what rope() and then write_kv() of each pool leave there, bit for
+// bit. What k holds afterwards is not said: attention reads keys from the pages.
+struct RopeWriteKvParams {
+  RopeParams rope;
+  std::span<const WriteKvParams> pools;  // their k is that of rope; one format, one v
+};
 
 }  // namespace lserve
