@@ -1,5 +1,5 @@
 // New keys and values into the pages, and their statistics, in one pass that turns q and k on the
-// way. Contracts: kernels/write_kv.h, kernels/rope_write_kv.h. Bit for bit what
+// way. Contract: kernels/write_kv.h. Bit for bit what
 // kernels/reference/rope.cc and kernels/host/write_kv.cc do.
 //
 // A warp turns a (token, query head), or stores for one head of a pool the run of tokens that

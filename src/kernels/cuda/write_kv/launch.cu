@@ -1,4 +1,4 @@
-// Launcher of write_kv and rope_write_kv. Contracts: their headers in kernels/.
+// Launcher of write_kv and rope_write_kv. Contract: kernels/write_kv.h.
 #include "base/check.h"
 #include "kernels/cuda/common/cuda_check.h"
 #include "kernels/cuda/common/elements.h"
