@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <ctime>
 #include <fstream>
@@ -18,7 +19,6 @@
 
 #include "base/json.h"
 #include "base/strings.h"
-#include "ceilings.h"
 #include "kernel_bench_workloads.h"
 
 namespace lserve::bench {
@@ -35,6 +35,10 @@ struct Options {
   std::string json;
   std::string command;
 };
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 struct Timing {
   double low, median, high;
@@ -95,11 +99,14 @@ Json figure(const std::string& metric, double value, const char* unit, double lo
 // The read ceiling is measured before and after: what other tenants leave of the memory's speed
 // changes within seconds, and a figure counts only beside the ceiling of its own moment.
 Json measure_workload(const Workload& workload, Ceilings ceilings, const Options& options,
-                      ThreadPool* pool) {
+                      Backend* backend) {
   const bool reads = workload.bound == Bound::kMemory;
-  if (reads) ceilings.read_gb_s = measure_read_gb_s(pool);
+  const auto read_gb_s = [&] {
+    return backend->measure_ceilings(CeilingParts::kMemory).value().read_gb_s;
+  };
+  if (reads) ceilings.read_gb_s = read_gb_s();
   const Timing time = measure(workload.run);
-  if (reads) ceilings.read_gb_s = std::max(ceilings.read_gb_s, measure_read_gb_s(pool));
+  if (reads) ceilings.read_gb_s = std::max(ceilings.read_gb_s, read_gb_s());
   const Unit unit = unit_of(workload.bound, ceilings);
   const auto rate = [&](double seconds) { return workload.work * unit.scale / seconds; };
   const double of_ceiling = unit.ceiling > 0 ? rate(time.median) / unit.ceiling : 0;
@@ -173,13 +180,8 @@ Status run(const Options& options) {
   auto reference = make_backend({BackendKind::kReference, options.threads, CpuIsa::kAuto});
   if (!reference.ok()) return reference.status();
   Backend* backend = made.value().get();
-  const int threads = options.threads > 0 ? options.threads : ThreadPool::available_threads();
-  ThreadPool pool(threads);
-  const Ceilings ceilings = measure_ceilings(&pool);
-  std::printf(
-      "%s\nceilings: read %.1f GB/s, int8 %.2f TOP/s, bf16 %.3f TFLOP/s, fp32 %.3f TFLOP/s\n",
-      backend->describe().c_str(), ceilings.read_gb_s, ceilings.int8_top_s, ceilings.bf16_tflop_s,
-      ceilings.fp32_tflop_s);
+  ASSIGN_OR_RETURN(const Ceilings ceilings, backend->measure_ceilings(CeilingParts::kAll));
+  std::printf("%s\nceilings: %s\n", backend->describe().c_str(), describe(ceilings).c_str());
   Json record = Json::object();
   record.set("name", "cpu_kernels");
   record.set("device", cat(cpu_model(), "; ", backend->describe()));
@@ -188,17 +190,12 @@ Status run(const Options& options) {
   record.set("date", today());
   record.set("command", options.command);
   record.set("seed", static_cast<int64_t>(kSeed));
-  Json limits = Json::object();
-  limits.set("read_gb_s", ceilings.read_gb_s);
-  limits.set("int8_top_s", ceilings.int8_top_s);
-  limits.set("bf16_tflop_s", ceilings.bf16_tflop_s);
-  limits.set("fp32_tflop_s", ceilings.fp32_tflop_s);
-  record.set("ceilings", limits);
+  record.set("ceilings", to_json(ceilings));
   Json figures = Json::array();
   Random random(kSeed);
   const Bench bench{backend, reference.value().get(), &random};
   for (const Workload& workload : make_workloads(bench, options.filter)) {
-    figures.push_back(measure_workload(workload, ceilings, options, &pool));
+    figures.push_back(measure_workload(workload, ceilings, options, backend));
   }
   record.set("figures", figures);
   if (options.json.empty()) return {};

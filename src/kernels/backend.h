@@ -20,9 +20,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/function_ref.h"
 #include "base/status.h"
+#include "kernels/ceilings.h"
 #include "kernels/decode_attention.h"
 #include "kernels/embed.h"
 #include "kernels/linear.h"
@@ -65,6 +67,10 @@ class Backend {
   // Bytes that load_weight keeps for such a matrix: for the memory plan.
   virtual int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const = 0;
 
+  // What this device can do at most: speeds to hold an operation's against. Takes a second, and on
+  // a device some memory, which it gives back. kMemory; all 0 from a backend that is not for speed.
+  virtual Result<Ceilings> measure_ceilings(CeilingParts /*parts*/) { return Ceilings(); }
+
   // Prepares for decode steps up to these limits: after the first, none of them allocates.
   virtual void reserve(const DecodeLimits& /*limits*/) {}
 
@@ -93,7 +99,16 @@ class Backend {
   // them: they must then be the same with the same params, for all that changes lies in memory.
   virtual void run_graph(uint64_t /*key*/, FunctionRef<void()> operations) { operations(); }
 
+  // For measurements: notes the moment at which all operations before it are done, under a small
+  // number; in a graph, anew each time that it runs. The seconds between two notes are there after
+  // synchronize().
+  virtual void note_moment(int64_t index);
+  virtual double seconds_between(int64_t from, int64_t to);
+
   virtual void synchronize() {}
+
+ private:
+  std::vector<double> moments_;  // of note_moment(), where operations run as they are called
 };
 
 enum class BackendKind { kReference, kCpu, kCuda };

@@ -5,6 +5,7 @@
 #include "base/available_memory.h"
 #include "base/checked_math.h"
 #include "base/strings.h"
+#include "kernels/cpu/ceilings.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/cpu_features.h"
 #include "kernels/cpu/linear_pack.h"
@@ -63,6 +64,10 @@ class CpuBackend final : public Backend {
         allocate(static_cast<size_t>(weight_bytes(raw.format, raw.rows, raw.columns))));
     cpu::pack_weight(raw, weight.data.as<uint8_t>(), &pool_);
     return weight;
+  }
+
+  Result<Ceilings> measure_ceilings(CeilingParts parts) override {
+    return cpu::measure_ceilings(parts, &pool_);
   }
 
   void reserve(const DecodeLimits& limits) override { cpu::reserve(limits, &context_); }

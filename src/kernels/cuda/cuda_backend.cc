@@ -3,9 +3,11 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "kernels/cuda/ceilings/ceilings.h"
 #include "kernels/cuda/common/context.h"
 #include "kernels/cuda/common/cuda_check.h"
 #include "kernels/cuda/common/graphs.h"
+#include "kernels/cuda/common/moments.h"
 #include "kernels/cuda/common/staging.h"
 #include "kernels/cuda/common/weight_loader.h"
 #include "kernels/cuda/cuda_ops.h"
@@ -70,7 +72,14 @@ class CudaBackend final : public Backend {
     return weight;
   }
 
-  void reserve(const DecodeLimits& limits) override { cuda::reserve(limits, &context_); }
+  Result<Ceilings> measure_ceilings(CeilingParts parts) override {
+    return cuda::measure_ceilings(parts, &context_);
+  }
+
+  void reserve(const DecodeLimits& limits) override {
+    cuda::reserve(limits, &context_);
+    cuda::reserve_sampling(limits, &context_);
+  }
 
   void embed(const EmbedParams& params) override { cuda::embed(params, &context_); }
   void rms_norm(const RmsNormParams& params) override { cuda::rms_norm(params, &context_); }
@@ -103,6 +112,8 @@ class CudaBackend final : public Backend {
     if (!use_graphs_) return operations();
     graphs_.run(key, operations);
   }
+  void note_moment(int64_t index) override { moments_.note(index, context_); }
+  double seconds_between(int64_t from, int64_t to) override { return moments_.between(from, to); }
   void synchronize() override { CUDA_CHECK(cudaStreamSynchronize(context_.stream)); }
 
  private:
@@ -120,6 +131,7 @@ class CudaBackend final : public Backend {
   cuda::StagingRing staging_;
   cuda::WeightLoader loader_;
   cuda::Graphs graphs_;
+  cuda::Moments moments_;
 };
 
 }  // namespace

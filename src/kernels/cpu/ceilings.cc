@@ -1,4 +1,4 @@
-#include "ceilings.h"
+#include "kernels/cpu/ceilings.h"
 
 // As in kernels/cpu/simd_avx512.h: GCC bug 105593.
 #pragma GCC diagnostic push
@@ -9,28 +9,32 @@
 
 #include <algorithm>
 #include <chrono>
-#include <vector>
 
 #include "tensor/buffer.h"
 
-namespace lserve::bench {
+namespace lserve::cpu {
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 constexpr int kChains = 12;  // independent sums: more than latency times issue width
 constexpr int64_t kSteps = 4'000'000;
 constexpr int kRepeats = 7;
 
 volatile float g_sink;  // keeps results alive
+// What the chains sum, read again every step: so that no compiler sums ahead.
+volatile int g_bytes = 0x01010101;
+volatile int g_bf16_pair = 0x3F003F00;  // of 0.5
+volatile float g_half = 0.5F;
 
 __attribute__((target("avx512f,avx512vnni"))) void dot_steps() {
   __m512i sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
-  __m512i x = _mm512_set1_epi8(1);
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_epi32(i);
   for (int64_t i = 0; i < kSteps; ++i) {
+    const __m512i x = _mm512_set1_epi32(g_bytes);
 #pragma GCC unroll 12
     for (auto& sum : sums) sum = _mm512_dpbusd_epi32(sum, x, x);
-    asm volatile("" : "+v"(x));
   }
   __m512i total = sums[0];
   for (int i = 1; i < kChains; ++i) total = _mm512_add_epi32(total, sums[i]);
@@ -39,12 +43,11 @@ __attribute__((target("avx512f,avx512vnni"))) void dot_steps() {
 
 __attribute__((target("avx512f,avx512bf16"))) void bf16_steps() {
   __m512 sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  __m512i x = _mm512_set1_epi32(0x3F003F00);  // pairs of 0.5
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
   for (int64_t i = 0; i < kSteps; ++i) {
+    const __m512i x = _mm512_set1_epi32(g_bf16_pair);
 #pragma GCC unroll 12
     for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)x);
-    asm volatile("" : "+v"(x));
   }
   __m512 total = sums[0];
   for (int i = 1; i < kChains; ++i) total = _mm512_add_ps(total, sums[i]);
@@ -53,12 +56,11 @@ __attribute__((target("avx512f,avx512bf16"))) void bf16_steps() {
 
 __attribute__((target("avx512f"))) void fma_steps_512() {
   __m512 sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  __m512 x = _mm512_set1_ps(0.5F);
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
   for (int64_t i = 0; i < kSteps; ++i) {
+    const __m512 x = _mm512_set1_ps(g_half);
 #pragma GCC unroll 12
     for (auto& sum : sums) sum = _mm512_fmadd_ps(x, x, sum);
-    asm volatile("" : "+v"(x));
   }
   __m512 total = sums[0];
   for (int i = 1; i < kChains; ++i) total = _mm512_add_ps(total, sums[i]);
@@ -67,12 +69,11 @@ __attribute__((target("avx512f"))) void fma_steps_512() {
 
 __attribute__((target("avx2,fma"))) void fma_steps_256() {
   __m256 sums[kChains];
-  for (auto& sum : sums) sum = _mm256_setzero_ps();
-  __m256 x = _mm256_set1_ps(0.5F);
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
   for (int64_t i = 0; i < kSteps; ++i) {
+    const __m256 x = _mm256_set1_ps(g_half);
 #pragma GCC unroll 12
     for (auto& sum : sums) sum = _mm256_fmadd_ps(x, x, sum);
-    asm volatile("" : "+x"(x));
   }
   __m256 total = sums[0];
   for (int i = 1; i < kChains; ++i) total = _mm256_add_ps(total, sums[i]);
@@ -99,21 +100,31 @@ template <typename Work>
 double best_seconds(ThreadPool* pool, const Work& work) {
   double best = 1e30;
   for (int i = 0; i < kRepeats; ++i) {
-    const double start = now();
+    const auto start = Clock::now();
     pool->parallel_for(pool->num_threads(), 1, [&](int64_t begin, int64_t, int) { work(begin); });
-    best = std::min(best, now() - start);
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
   }
   return best;
 }
 
-}  // namespace
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+double read_gb_s(ThreadPool* pool) {
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  const Buffer memory = allocate_host(kBytes);
+  if (memory.data() == nullptr || !__builtin_cpu_supports("avx2")) return 0;
+  std::fill_n(memory.as<int64_t>(), kBytes / 8, int64_t{1});
+  const int64_t share = kBytes / 8 / pool->num_threads() / 16 * 16;
+  const double seconds = best_seconds(pool, [&](int64_t part) {
+    g_sink = static_cast<float>(read_all(memory.as<int64_t>() + part * share, share));
+  });
+  return static_cast<double>(share * 8 * pool->num_threads()) / seconds * 1e-9;
 }
 
-Ceilings measure_ceilings(ThreadPool* pool) {
+}  // namespace
+
+Ceilings measure_ceilings(CeilingParts parts, ThreadPool* pool) {
   Ceilings found;
+  found.read_gb_s = read_gb_s(pool);
+  if (parts == CeilingParts::kMemory) return found;
   const double steps = static_cast<double>(kSteps) * kChains * pool->num_threads();
   if (__builtin_cpu_supports("avx512vnni")) {
     found.int8_top_s = steps * 128 / best_seconds(pool, [](int64_t) { dot_steps(); }) * 1e-12;
@@ -126,20 +137,7 @@ Ceilings measure_ceilings(ThreadPool* pool) {
   } else if (__builtin_cpu_supports("fma")) {
     found.fp32_tflop_s = steps * 16 / best_seconds(pool, [](int64_t) { fma_steps_256(); }) * 1e-12;
   }
-  found.read_gb_s = measure_read_gb_s(pool);
   return found;
 }
 
-double measure_read_gb_s(ThreadPool* pool) {
-  constexpr int64_t kBytes = int64_t{256} << 20;
-  const Buffer memory = allocate_host(kBytes);
-  if (memory.data() == nullptr) return 0;
-  std::fill_n(memory.as<int64_t>(), kBytes / 8, int64_t{1});
-  const int64_t share = kBytes / 8 / pool->num_threads() / 16 * 16;
-  const double seconds = best_seconds(pool, [&](int64_t part) {
-    g_sink = static_cast<float>(read_all(memory.as<int64_t>() + part * share, share));
-  });
-  return static_cast<double>(share * 8 * pool->num_threads()) / seconds * 1e-9;
-}
-
-}  // namespace lserve::bench
+}  // namespace lserve::cpu
