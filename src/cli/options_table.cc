@@ -232,6 +232,10 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .default_text = "auto",
      .help = "what decode reads: a prompt, or random keys and values, without its minutes; auto: "
              "random for random models"},
+    {.name = "op-times",
+     .group = kMeasureGroup,
+     .verbs = kBench,
+     .help = "a table of where the time goes, by operation; measuring it slows the steps"},
     {.name = "no-prefill",
      .group = kMeasureGroup,
      .verbs = kBench,

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/random.h"
+#include "evaluation/step_cost.h"
 
 namespace lserve {
 
@@ -49,17 +50,31 @@ Status decode_steps(Engine& engine, std::span<Sequence* const> sequences, int64_
   return {};
 }
 
+// Moves what was taken since the last call into `out`; forgets it if that is null.
+void take_op_times(Engine& engine, OpTimes* op_times, std::vector<OpTime>* out) {
+  if (op_times == nullptr) return;
+  engine.backend().synchronize();
+  if (out != nullptr) *out = op_times->all();
+  op_times->clear();
+}
+
 Status run_once(Engine& engine, std::span<const int32_t> prompt, int64_t decode_tokens,
-                Latency* out) {
+                OpTimes* op_times, Latency* out) {
+  take_op_times(engine, op_times, nullptr);
   const auto start = Clock::now();
   int32_t token = 0;
   ASSIGN_OR_RETURN(Sequence sequence, read_prompt(engine, prompt, &token));
   out->prefill_ms.push_back(ms_since(start));
+  take_op_times(engine, op_times, &out->prefill_ops);
   Sequence* const one = &sequence;
-  return decode_steps(engine, std::span(&one, 1), decode_tokens, {token}, &out->decode_ms);
+  RETURN_IF_ERROR(
+      decode_steps(engine, std::span(&one, 1), decode_tokens, {token}, &out->decode_ms));
+  if (decode_tokens > 0) take_op_times(engine, op_times, &out->decode_ops);
+  return {};
 }
 
-Status run_on_random_cache(Engine& engine, const LatencyPoint& point, Latency* out) {
+Status run_on_random_cache(Engine& engine, const LatencyPoint& point, OpTimes* op_times,
+                           Latency* out) {
   std::vector<Sequence> sequences;
   for (int64_t i = 0; i < point.batch; ++i) {
     sequences.push_back(engine.new_sequence(i));
@@ -71,10 +86,18 @@ Status run_on_random_cache(Engine& engine, const LatencyPoint& point, Latency* o
   const std::vector<int32_t> tokens(all.size(), 0);
   std::vector<double> warmup;
   RETURN_IF_ERROR(decode_steps(engine, all, kWarmupSteps, tokens, &warmup));
+  take_op_times(engine, op_times, nullptr);
   engine.reset_counts();
   RETURN_IF_ERROR(decode_steps(engine, all, point.decode_tokens, tokens, &out->decode_ms));
+  take_op_times(engine, op_times, &out->decode_ops);
   out->counts = engine.counts();
   return {};
+}
+
+void count_decode(Engine& engine, Latency* result) {
+  const LatencyPoint& point = result->point;
+  result->decode_bytes =
+      decode_bytes_per_step(engine, result->counts, point.decode_tokens, point.prompt_tokens);
 }
 
 }  // namespace
@@ -93,28 +116,32 @@ double quantile(std::vector<double> values, double q) {
   return values[static_cast<size_t>(std::lround(q * static_cast<double>(values.size() - 1)))];
 }
 
-Result<Latency> measure_latency(Engine& engine, const LatencyPoint& point) {
+Result<Latency> measure_latency(Engine& engine, const LatencyPoint& point, OpTimes* op_times) {
   const auto prompt = random_prompt(point.prompt_tokens, engine.config().vocab_size, point.seed);
   Latency result;
   result.point = point;
   const bool random_cache = point.random_cache || point.batch > 1;
   if (random_cache && point.prompt_tokens > kWarmupSteps) {
-    RETURN_IF_ERROR(run_on_random_cache(engine, point, &result));
+    RETURN_IF_ERROR(run_on_random_cache(engine, point, op_times, &result));
+    count_decode(engine, &result);
     if (!point.prefill || point.batch > 1) return result;
   }
   const int64_t decode_tokens = result.decode_ms.empty() ? point.decode_tokens : 0;
   const auto beginning =
       std::span(prompt).first(static_cast<size_t>(std::min(point.prompt_tokens, engine.chunk())));
   Latency warmup;
-  RETURN_IF_ERROR(run_once(engine, beginning, std::min<int64_t>(decode_tokens, 2), &warmup));
+  RETURN_IF_ERROR(
+      run_once(engine, beginning, std::min<int64_t>(decode_tokens, 2), op_times, &warmup));
   const int64_t repetitions = point.prompt_tokens >= kLongPrompt
                                   ? std::min<int64_t>(point.repetitions, 2)
                                   : point.repetitions;
   for (int64_t r = 0; r < repetitions; ++r) {
     engine.reset_counts();
-    RETURN_IF_ERROR(run_once(engine, prompt, decode_tokens, &result));
+    RETURN_IF_ERROR(run_once(engine, prompt, decode_tokens, op_times, &result));
     if (decode_tokens > 0) result.counts = engine.counts();
   }
+  result.prefill_operations = prefill_operations(engine, engine.counts(), point.prompt_tokens);
+  if (decode_tokens > 0) count_decode(engine, &result);
   return result;
 }
 

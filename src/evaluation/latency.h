@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "engine/engine.h"
+#include "kernels/op_times.h"
 
 namespace lserve {
 
@@ -27,6 +28,10 @@ struct Latency {
   std::vector<double> prefill_ms;  // one a repetition, the first token's logits included; or empty
   std::vector<double> decode_ms;   // every step of every repetition, its logits and draw included
   AttentionCounts counts;          // of the last repetition
+  double decode_bytes = 0;         // of a step, at the least (step_cost.h)
+  double prefill_operations = 0;   // of a prompt
+  // Where the time goes, if it was asked for: of the last prompt, and of all its decode steps.
+  std::vector<OpTime> prefill_ops, decode_ops;
 
   double prefill_tokens_per_second() const;  // by the median; 0: not measured
   double decode_tokens_per_second() const;   // of all sequences together
@@ -37,9 +42,11 @@ double quantile(std::vector<double> values, double q);
 
 // Tokens are seeded and random, and decoding is greedy. A short run before the first is not
 // counted: it touches the cache's memory, and records graphs where there are some. Prompts from 64K
-// tokens on are read twice at most. REQUIRES: the context holds needed_context() tokens, and the
-// engine has as many places as the batch.
-Result<Latency> measure_latency(Engine& engine, const LatencyPoint& point);
+// tokens on are read twice at most. With `op_times`, those of the engine's backend, times are also
+// taken by operation, which slows the steps. REQUIRES: the context holds needed_context() tokens,
+// and the engine has as many places as the batch.
+Result<Latency> measure_latency(Engine& engine, const LatencyPoint& point,
+                                OpTimes* op_times = nullptr);
 inline int64_t needed_context(int64_t prompt_tokens, int64_t decode_tokens) {
   return prompt_tokens + decode_tokens;
 }

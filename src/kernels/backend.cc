@@ -1,6 +1,7 @@
 // The only file that names the private folders.
 #include "kernels/backend.h"
 
+#include <chrono>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -31,6 +32,16 @@ Result<Weight> Backend::make_random_weight(int64_t rows, int64_t columns, uint64
 void Backend::rope_write_kv(const RopeWriteKvParams& params) {
   rope(params.rope);
   for (const WriteKvParams& pool : params.pools) write_kv(pool);
+}
+
+void Backend::note_moment(int64_t index) {
+  const auto i = static_cast<size_t>(index);
+  if (moments_.size() <= i) moments_.resize(i + 1);
+  const auto since_start = std::chrono::steady_clock::now().time_since_epoch();
+  moments_[i] = std::chrono::duration<double>(since_start).count();
+}
+double Backend::seconds_between(int64_t from, int64_t to) {
+  return moments_.at(static_cast<size_t>(to)) - moments_.at(static_cast<size_t>(from));
 }
 
 bool built_with_cuda() {
