@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Puts what a part of `scripts/test --deep` found into bench/results/quality_deep_tests.json.
 
-  record_deep_tests.py --cases 10000 --commit a1b2c3d PART ARGUMENT...
+  record_deep_tests.py --cases 10000 --commit a1b2c3d [--how TEXT] PART ARGUMENT...
     properties FILE...   results of the test programs, GoogleTest's JSON
     mutants FILE         what tools/run_mutants.py wrote
     asan|tsan GOOD BAD   how many test programs were clean, and how many not
     tidy FILES STATUS    how many files were read; 0: nothing was found
     fuzz LOG...          libFuzzer's logs with -print_final_stats=1
 The figures of a part replace those of its earlier run; other parts may be of another commit, so each
-figure names its own.
+figure names its own, and how it was made where that is not the record's command.
 """
 
 import argparse
@@ -122,12 +122,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", type=int, required=True)
     parser.add_argument("--commit", required=True)
+    parser.add_argument("--how", help="where it was not scripts/test --deep itself that ran")
     parser.add_argument("part", choices=sorted(PARTS))
     parser.add_argument("arguments", nargs="*")
     args = parser.parse_args()
     path = os.path.join(ROOT, RECORD)
     record = load(path) if os.path.exists(path) else {}
-    figures = [{**f, "commit": args.commit} for f in PARTS[args.part](args.cases, args.arguments)]
+    common = {"commit": args.commit, **({"how": args.how} if args.how else {})}
+    figures = [{**f, **common} for f in PARTS[args.part](args.cases, args.arguments)]
     record = {
         "name": "quality_deep_tests",
         "device": device(),
