@@ -36,14 +36,19 @@ inline BackendOptions device_under_test(BackendOptions options) {
   return options;
 }
 
-inline Result<Harness> open_harness(const EngineConfig& config) {
+// On that backend, whatever the configuration says.
+inline Result<Harness> open_harness(const EngineConfig& config, std::unique_ptr<Backend> backend) {
   Harness harness;
-  ASSIGN_OR_RETURN(auto backend, make_backend(device_under_test(config.backend)));
   ASSIGN_OR_RETURN(EnginePlan plan, make_engine_plan(config, *backend, MemoryCheck::kEnforce));
   ASSIGN_OR_RETURN(TokenizerData data, plan.checkpoint->read_tokenizer());
   ASSIGN_OR_RETURN(harness.prompts, PromptBuilder::create(std::move(data)));
   ASSIGN_OR_RETURN(harness.engine, Engine::load(std::move(plan), std::move(backend), {}));
   return harness;
+}
+
+inline Result<Harness> open_harness(const EngineConfig& config) {
+  ASSIGN_OR_RETURN(auto backend, make_backend(device_under_test(config.backend)));
+  return open_harness(config, std::move(backend));
 }
 
 // The harness, or a failed test that says why.

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/checked_math.h"
-#include "support/forwarding_backend.h"
+#include "kernels/forwarding_backend.h"
 
 namespace lserve::testing {
 
