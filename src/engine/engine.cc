@@ -28,6 +28,7 @@ Result<std::unique_ptr<Engine>> Engine::load(EnginePlan plan, std::unique_ptr<Ba
   const int64_t max_pages = ceil_div(engine->context(), int64_t{kPageSize});
   engine->step_.reserve(engine->chunk(), p.inputs.num_sequences, max_pages);
   engine->model_->reserve_decode(p.inputs.num_sequences, max_pages);
+  RETURN_IF_ERROR(b.reserve(p.memory.scratch));
   return engine;
 }
 

@@ -96,13 +96,14 @@ Status decide_context(const EngineConfig& config, const Backend& backend, Memory
         with_separators(model.max_position), " (to extend it: --rope-scaling or --rope-theta)"));
   }
   plan->available_bytes = backend.available_bytes();
-  plan->memory = plan_memory(plan->inputs, wanted);
-  const int64_t fits = largest_context(plan->inputs, wanted, plan->available_bytes);
+  plan->memory = plan_memory(plan->inputs, wanted, backend);
+  const int64_t fits =
+      largest_context(plan->inputs, wanted, {.total_bytes = plan->available_bytes}, backend);
   plan->largest_context = fits;
   if (fits == wanted || check == MemoryCheck::kReportOnly) return {};
   if (!config.max_model_len && fits > 0) {
     plan->context_reduced = true;
-    plan->memory = plan_memory(plan->inputs, fits);
+    plan->memory = plan_memory(plan->inputs, fits, backend);
     return {};
   }
   const std::string need =

@@ -12,9 +12,9 @@ namespace {
 // Rows of logits computed at once: enough for a fast matrix product, small beside the weights.
 constexpr int64_t kLogitRows = 64;
 
-// Beside weights, cache and workspace: tokenizer tables, the kernels' scratch, page tables, and
-// what the allocators round up.
-constexpr int64_t kReserveBytes = int64_t{48} << 20;
+// Of the host, beside weights, cache and workspace: tokenizer tables, page tables, what kernels on
+// it need and scratch_bytes() does not say, and what the allocators round up.
+constexpr int64_t kHostReserveBytes = int64_t{48} << 20;
 
 // Streaming pages a sequence holds at most: the sink, and what is kept before a chunk with the
 // chunk itself (one page more at either end, where they begin and end inside a page).
@@ -81,6 +81,44 @@ StepLimits plan_step(const MemoryInputs& inputs, int64_t context) {
   return limits;
 }
 
+// Spans of the longest list of a decode step: one for each page that is read.
+int64_t longest_list(const MemoryInputs& inputs, int64_t pages) {
+  const AttentionConfig& attention = inputs.attention;
+  // A selection that is being reused has one page more.
+  const int64_t retrieval = has_page_selection(attention.mode)
+                                ? std::min<int64_t>(pages, attention.budget_pages() + 1)
+                                : pages;
+  if (!has_streaming_heads(attention.mode)) return retrieval;
+  // The window begins and ends inside a page; one page may hold its begin and the sink's end.
+  const int64_t window = attention.num_sink_pages() +
+                         ceil_div<int64_t>(attention.decode_window().local_tokens, kPageSize) + 1;
+  return std::max(retrieval, std::min(window, pages + 1));
+}
+
+ScratchLimits plan_scratch(const MemoryInputs& inputs, const WorkspaceLimits& workspace,
+                           int64_t context) {
+  const ModelConfig& model = inputs.config;
+  ScratchLimits limits;
+  limits.num_q_heads = inputs.num_sequences * model.num_q_heads;
+  limits.num_spans = longest_list(inputs, ceil_div<int64_t>(context, kPageSize));
+  limits.head_dim = model.head_dim;
+  limits.num_logit_rows = workspace.max_logit_rows;
+  limits.vocab_size = model.vocab_size;
+  limits.num_tokens = inputs.chunk;
+  limits.num_columns =
+      std::max({model.hidden_size, model.num_q_heads * model.head_dim, model.intermediate_size});
+  return limits;
+}
+
+// What the backend's allocations of the KV cache are rounded up by.
+int64_t kv_rounding(const KvCacheConfig& kv, const Backend& backend) {
+  int64_t bytes = 0;
+  for (const int64_t allocation : kv.allocations()) {
+    bytes += backend.allocation_bytes(allocation) - allocation;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 int64_t MemoryInputs::kept_window() const {
@@ -88,7 +126,7 @@ int64_t MemoryInputs::kept_window() const {
          resume_tokens;
 }
 
-MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context) {
+MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context, const Backend& backend) {
   MemoryPlan plan;
   plan.context = context;
   plan.weight_bytes = inputs.weight_bytes;
@@ -99,19 +137,25 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context) {
   };
   plan.retrieval_kv_bytes = pool_bytes(HeadClass::kRetrieval);
   plan.streaming_kv_bytes = pool_bytes(HeadClass::kStreaming);
-  plan.workspace_bytes = Workspace::planned_bytes(inputs.config, plan.workspace);
+  plan.workspace_bytes =
+      backend.allocation_bytes(Workspace::planned_bytes(inputs.config, plan.workspace));
   plan.step = plan_step(inputs, context);
-  plan.other_bytes = kReserveBytes + inputs.largest_tensor_bytes +
-                     2 * StepLists::planned_bytes(plan.step);  // the host's copy and the backend's
+  plan.scratch = plan_scratch(inputs, plan.workspace, context);
+  plan.scratch_bytes = backend.scratch_bytes(plan.scratch);
+  const int64_t list_bytes = StepLists::planned_bytes(plan.step);
+  plan.host_bytes = kHostReserveBytes + inputs.largest_tensor_bytes + list_bytes;
+  plan.other_bytes = backend.allocation_bytes(list_bytes) + kv_rounding(plan.kv, backend);
+  if (backend.is_host_memory()) plan.other_bytes += plan.host_bytes;
   return plan;
 }
 
-int64_t largest_context(const MemoryInputs& inputs, int64_t limit, int64_t available_bytes) {
+int64_t largest_context(const MemoryInputs& inputs, int64_t limit, const MemoryBudget& budget,
+                        const Backend& backend) {
   int64_t fits = 0;
   int64_t too_large = limit + 1;
   while (too_large - fits > 1) {
     const int64_t middle = fits + (too_large - fits) / 2;
-    (plan_memory(inputs, middle).total_bytes() <= available_bytes ? fits : too_large) = middle;
+    (budget.covers(plan_memory(inputs, middle, backend)) ? fits : too_large) = middle;
   }
   // A whole number of pages: what a message should suggest.
   return fits == limit ? fits : fits / kPageSize * kPageSize;

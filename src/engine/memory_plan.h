@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "attention/attention_config.h"
 #include "attention/head_pattern.h"
 #include "checkpoint/model_config.h"
+#include "kernels/backend.h"
 #include "kv_cache/kv_cache.h"
 #include "model/step_lists.h"
 #include "model/workspace.h"
@@ -30,25 +32,42 @@ struct MemoryInputs {
   int64_t kept_window() const;
 };
 
+// All of it is the backend's memory, but for host_bytes of a backend with memory of its own.
 struct MemoryPlan {
   int64_t context = 0;  // tokens of a sequence
   int64_t weight_bytes = 0;
   int64_t retrieval_kv_bytes = 0;  // key statistics included
   int64_t streaming_kv_bytes = 0;
   int64_t workspace_bytes = 0;
-  int64_t other_bytes = 0;  // the loader's buffer, the lists of a step, tokenizer, a reserve
+  int64_t scratch_bytes = 0;  // Backend::scratch_bytes
+  int64_t other_bytes = 0;    // the lists of a step, what allocations are rounded up to
+  // The loader's buffer, the host's copy of the lists, tokenizer, a reserve: in other_bytes where
+  // the backend's memory is the host's.
+  int64_t host_bytes = 0;
   KvCacheConfig kv;
   WorkspaceLimits workspace;
   StepLimits step;
+  ScratchLimits scratch;
 
   int64_t kv_bytes() const { return retrieval_kv_bytes + streaming_kv_bytes; }
-  int64_t total_bytes() const { return weight_bytes + kv_bytes() + workspace_bytes + other_bytes; }
+  int64_t total_bytes() const {
+    return weight_bytes + kv_bytes() + workspace_bytes + scratch_bytes + other_bytes;
+  }
 };
 
-MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context);
+MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context, const Backend& backend);
 
-// The largest context, at most `limit`, whose plan needs no more than `available_bytes`; 0 if none
-// does.
-int64_t largest_context(const MemoryInputs& inputs, int64_t limit, int64_t available_bytes);
+// What a plan may need at most.
+struct MemoryBudget {
+  int64_t total_bytes = 0;
+  int64_t kv_bytes = std::numeric_limits<int64_t>::max();
+  bool covers(const MemoryPlan& plan) const {
+    return plan.total_bytes() <= total_bytes && plan.kv_bytes() <= kv_bytes;
+  }
+};
+
+// The largest context, at most `limit`, whose plan the budget covers; 0 if none is.
+int64_t largest_context(const MemoryInputs& inputs, int64_t limit, const MemoryBudget& budget,
+                        const Backend& backend);
 
 }  // namespace lserve

@@ -33,6 +33,7 @@
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/sample.h"
+#include "kernels/scratch_limits.h"
 #include "kernels/select_pages.h"
 #include "kernels/silu_mul.h"
 #include "kernels/weight.h"
@@ -58,6 +59,10 @@ class Backend {
   virtual void download(void* to, const void* from, size_t bytes) = 0;
   // What may still be allocated.
   virtual int64_t available_bytes() const = 0;
+  // Whether that is memory of the host, so that what the host itself needs must fit in too.
+  virtual bool is_host_memory() const { return true; }
+  // What allocate(bytes) takes of it: devices have a granularity.
+  virtual int64_t allocation_bytes(int64_t bytes) const { return bytes; }
   // Brings a matrix into this backend's layout. kMemory.
   virtual Result<Weight> load_weight(const RawWeight& raw) = 0;
   // A matrix of random_value(seed, i, scale) in bf16 (quant/random_values.h), row after row.
@@ -71,8 +76,12 @@ class Backend {
   // a device some memory, which it gives back. kMemory; all 0 from a backend that is not for speed.
   virtual Result<Ceilings> measure_ceilings(CeilingParts /*parts*/) { return Ceilings(); }
 
-  // Prepares for decode steps up to these limits: after the first, none of them allocates.
-  virtual void reserve(const DecodeLimits& /*limits*/) {}
+  // What operations need beside what their params point to, in steps up to these limits: for the
+  // memory plan.
+  virtual int64_t scratch_bytes(const ScratchLimits& /*limits*/) const { return 0; }
+  // Allocates that, after the last weight. From then on a device allocates nothing, and an
+  // operation beyond the limits ends the process. kMemory.
+  virtual Status reserve(const ScratchLimits& /*limits*/) { return {}; }
 
   // Tokens in, hidden states, logits out.
   virtual void embed(const EmbedParams& params) = 0;
@@ -122,6 +131,8 @@ struct BackendOptions {
   int num_threads = 0;         // 0: as many as the process may use
   CpuIsa isa = CpuIsa::kAuto;  // kCpu only; an instruction set the machine lacks is kDevice
   bool graphs = true;          // kCuda only
+  // kCuda only: the share of the device's memory that this process may use, in (0, 1].
+  double gpu_memory_utilization = 0.9;
 };
 
 // kDevice: this build or this machine does not have it.

@@ -17,18 +17,14 @@
 #include <span>
 
 #include "kernels/paged_kv_view.h"
+#include "kernels/scratch_limits.h"
 #include "tensor/tensor.h"
 
 namespace lserve {
 
 inline constexpr int kDecodeSplit = 8;  // spans
 
-// The largest decode step there will be (Backend::reserve).
-struct DecodeLimits {
-  int64_t num_q_heads = 0;  // over all its sequences
-  int64_t num_spans = 0;    // of one work item
-  int64_t head_dim = 0;
-};
+using DecodeLimits = ScratchLimits;
 
 // Query heads of one sequence that read the same list from one KV head: a whole GQA group, or a
 // part of it. K and V are read once for all of them.

@@ -89,6 +89,19 @@ int64_t KvCacheConfig::total_bytes() const {
   return bytes;
 }
 
+std::vector<int64_t> KvCacheConfig::allocations() const {
+  std::vector<int64_t> parts;
+  for (size_t layer = 0; layer < num_heads.size(); ++layer) {
+    for (const HeadClass c : {HeadClass::kRetrieval, HeadClass::kStreaming}) {
+      const PagedKvView view = layout(*this, layer, c);
+      parts.push_back(view.num_pages * view.page_bytes());
+      if (keeps_stats(*this, c)) parts.push_back(view.num_pages * stats_page_bytes(view));
+    }
+  }
+  std::erase(parts, 0);
+  return parts;
+}
+
 bool KvCacheConfig::has_heads(HeadClass c) const {
   for (const auto& heads : num_heads) {
     if (heads[index_of(c)] > 0) return true;

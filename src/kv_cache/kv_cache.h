@@ -36,6 +36,8 @@ struct KvCacheConfig {
   // Bytes of one page over all layers, statistics included.
   int64_t page_bytes(HeadClass c) const;
   int64_t total_bytes() const;
+  // What KvCache::create() asks the backend for: total_bytes() in parts.
+  std::vector<int64_t> allocations() const;
   // Whether any layer has heads of that class.
   bool has_heads(HeadClass c) const;
 };

@@ -39,7 +39,6 @@ void Llama::reserve_decode(int64_t num_sequences, int64_t max_pages) {
   const int64_t q_heads = num_sequences * config_.num_q_heads;
   lserve::reserve_decode(q_heads, num_sequences * (max_pages + 1), std::min(budget, max_pages),
                          &decode_plan_);
-  backend_.reserve({q_heads, max_pages + 1, config_.head_dim});
 }
 
 AttentionCounts Llama::forward(const Step& step, KvCache& cache) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/memory_backend.h"
+
 namespace lserve {
 namespace {
 
@@ -22,8 +24,16 @@ MemoryInputs llama3_8b(AttentionMode mode, int streaming_of_8) {
   return inputs;
 }
 
+MemoryPlan plan_of(const MemoryInputs& inputs, int64_t context) {
+  return plan_memory(inputs, context, testing::MemoryBackend());
+}
+
+int64_t largest_of(const MemoryInputs& inputs, int64_t limit, int64_t available) {
+  return largest_context(inputs, limit, {.total_bytes = available}, testing::MemoryBackend());
+}
+
 TEST(MemoryPlan, DenseCostsWhatTheFormulaSays) {
-  const MemoryPlan plan = plan_memory(llama3_8b(AttentionMode::kDense, 0), 131072);
+  const MemoryPlan plan = plan_of(llama3_8b(AttentionMode::kDense, 0), 131072);
   // layers x heads x dim x (K, V) x 2 bytes x tokens
   EXPECT_EQ(plan.retrieval_kv_bytes, 32LL * 8 * 128 * 2 * 2 * 131072);
   EXPECT_EQ(plan.streaming_kv_bytes, 0);
@@ -32,17 +42,17 @@ TEST(MemoryPlan, DenseCostsWhatTheFormulaSays) {
 
 TEST(MemoryPlan, HalfStreamingHalvesTheGrowingPart) {
   const MemoryInputs inputs = llama3_8b(AttentionMode::kStreaming, 4);
-  const MemoryPlan small = plan_memory(inputs, 65536);
-  const MemoryPlan large = plan_memory(inputs, 131072);
-  const MemoryPlan dense = plan_memory(llama3_8b(AttentionMode::kDense, 0), 131072);
+  const MemoryPlan small = plan_of(inputs, 65536);
+  const MemoryPlan large = plan_of(inputs, 131072);
+  const MemoryPlan dense = plan_of(llama3_8b(AttentionMode::kDense, 0), 131072);
   EXPECT_EQ(large.retrieval_kv_bytes * 2, dense.retrieval_kv_bytes);
   EXPECT_EQ(large.streaming_kv_bytes, small.streaming_kv_bytes);
   EXPECT_LT(large.streaming_kv_bytes * 50, dense.retrieval_kv_bytes);
 }
 
 TEST(MemoryPlan, StatisticsAreCounted) {
-  const MemoryPlan without = plan_memory(llama3_8b(AttentionMode::kDense, 0), 65536);
-  const MemoryPlan with = plan_memory(llama3_8b(AttentionMode::kPages, 0), 65536);
+  const MemoryPlan without = plan_of(llama3_8b(AttentionMode::kDense, 0), 65536);
+  const MemoryPlan with = plan_of(llama3_8b(AttentionMode::kPages, 0), 65536);
   // 4 logical pages x (min, max) x dim x 2 bytes against 64 tokens x (K, V) x dim x 2 bytes.
   EXPECT_EQ(with.retrieval_kv_bytes - without.retrieval_kv_bytes,
             without.retrieval_kv_bytes * 4 / 64);
@@ -50,9 +60,9 @@ TEST(MemoryPlan, StatisticsAreCounted) {
 
 TEST(MemoryPlan, MeanAndSpreadCostAboutHalf) {
   MemoryInputs inputs = llama3_8b(AttentionMode::kPages, 0);
-  const MemoryPlan minmax = plan_memory(inputs, 65536);
+  const MemoryPlan minmax = plan_of(inputs, 65536);
   inputs.attention.page_score = PageScore::kMeanStd;
-  const MemoryPlan mean_std = plan_memory(inputs, 65536);
+  const MemoryPlan mean_std = plan_of(inputs, 65536);
   // 4 logical pages x (dim + 1), to whole cache lines of 32, instead of 4 x 2 x dim.
   const int64_t pages = 65536 / kPageSize * 32 * 8;
   EXPECT_EQ(minmax.retrieval_kv_bytes - mean_std.retrieval_kv_bytes, pages * (1024 - 544) * 2);
@@ -62,14 +72,14 @@ TEST(MemoryPlan, CodesOfFourBitsCostAQuarter) {
   MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
   inputs.kv_format = KvFormat::kInt4;
   // K and V: 128 / 2 bytes of codes, and two scales of 4 bytes.
-  EXPECT_EQ(plan_memory(inputs, 131072).retrieval_kv_bytes, 32LL * 8 * 2 * (64 + 4) * 131072);
+  EXPECT_EQ(plan_of(inputs, 131072).retrieval_kv_bytes, 32LL * 8 * 2 * (64 + 4) * 131072);
 }
 
 TEST(MemoryPlan, QueryHeadsThatSelectAloneNeedMoreRows) {
   MemoryInputs inputs = llama3_8b(AttentionMode::kLServe, 4);
-  const WorkspaceLimits group = plan_memory(inputs, 65536).workspace;
+  const WorkspaceLimits group = plan_of(inputs, 65536).workspace;
   inputs.attention.selector_group = SelectorGroup::kPerQueryHead;
-  const MemoryPlan alone = plan_memory(inputs, 65536);
+  const MemoryPlan alone = plan_of(inputs, 65536);
   EXPECT_EQ(group.max_score_rows, 8);
   EXPECT_EQ(group.num_selection_rows, 32 * 4);
   EXPECT_EQ(alone.workspace.max_score_rows, 8 * 4);  // four query heads a KV head
@@ -81,22 +91,22 @@ TEST(MemoryPlan, QueryHeadsThatSelectAloneNeedMoreRows) {
 TEST(MemoryPlan, LargestContextFitsAndTheNextPageDoesNot) {
   const MemoryInputs inputs = llama3_8b(AttentionMode::kLServe, 4);
   const int64_t available = int64_t{8} << 30;
-  const int64_t fits = largest_context(inputs, 1 << 20, available);
+  const int64_t fits = largest_of(inputs, 1 << 20, available);
   ASSERT_GT(fits, 0);
   ASSERT_LT(fits, 1 << 20);
   EXPECT_EQ(fits % kPageSize, 0);
-  EXPECT_LE(plan_memory(inputs, fits).total_bytes(), available);
-  EXPECT_GT(plan_memory(inputs, fits + kPageSize).total_bytes(), available);
+  EXPECT_LE(plan_of(inputs, fits).total_bytes(), available);
+  EXPECT_GT(plan_of(inputs, fits + kPageSize).total_bytes(), available);
 }
 
 TEST(MemoryPlan, LargestContextIsTheLimitOrNothing) {
   const MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
-  EXPECT_EQ(largest_context(inputs, 1000, int64_t{1} << 40), 1000);
-  EXPECT_EQ(largest_context(inputs, 1000, 1 << 20), 0);
+  EXPECT_EQ(largest_of(inputs, 1000, int64_t{1} << 40), 1000);
+  EXPECT_EQ(largest_of(inputs, 1000, 1 << 20), 0);
 }
 
 TEST(MemoryPlan, ShortContextsNeedFewStreamingPages) {
-  const MemoryPlan plan = plan_memory(llama3_8b(AttentionMode::kStreaming, 4), 100);
+  const MemoryPlan plan = plan_of(llama3_8b(AttentionMode::kStreaming, 4), 100);
   EXPECT_EQ(plan.kv.num_pages[index_of(HeadClass::kStreaming)], 2);
 }
 

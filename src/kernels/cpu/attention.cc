@@ -84,10 +84,26 @@ void prefill_attention(const PrefillAttentionParams& params, Context* context) {
                              });
 }
 
-void reserve(const DecodeLimits& limits, Context* context) {
-  const int64_t rows = limits.num_q_heads * ceil_div(limits.num_spans, int64_t{kDecodeSplit});
-  context->splits.reserve(static_cast<size_t>(rows));
-  context->partials.floats(rows * (limits.head_dim + 2));
+namespace {
+// Partial results: one for each query head and split.
+int64_t most_partials(const ScratchLimits& limits) {
+  return limits.num_q_heads * ceil_div(limits.num_spans, int64_t{kDecodeSplit});
+}
+// These, or before them the queries of the page selector, as it reads them.
+int64_t partial_floats(const ScratchLimits& limits) {
+  return std::max(most_partials(limits) * (limits.head_dim + 2),
+                  limits.num_q_heads * (2 * limits.head_dim + 1));
+}
+}  // namespace
+
+int64_t decode_scratch_bytes(const ScratchLimits& limits) {
+  return Scratch::allocated_bytes(partial_floats(limits) * int64_t{sizeof(float)}) +
+         most_partials(limits) * int64_t{sizeof(SplitTask)};
+}
+
+void reserve_decode(const ScratchLimits& limits, Context* context) {
+  context->splits.reserve(static_cast<size_t>(most_partials(limits)));
+  context->partials.floats(partial_floats(limits));
 }
 
 void decode_attention(const DecodeAttentionParams& params, Context* context) {

@@ -19,6 +19,8 @@ class Scratch {
   // The contents are lost when it grows.
   uint8_t* bytes(int64_t count);
   float* floats(int64_t count) { return reinterpret_cast<float*>(bytes(count * 4)); }
+  // What it holds when it had to grow to `count` bytes.
+  static constexpr int64_t allocated_bytes(int64_t count) { return count + count / 4; }
 
  private:
   Buffer buffer_;
@@ -69,7 +71,8 @@ void linear(const LinearParams& params, Context* context);
 void embed(const EmbedParams& params, Context* context);
 void prefill_attention(const PrefillAttentionParams& params, Context* context);
 void decode_attention(const DecodeAttentionParams& params, Context* context);
-void reserve(const DecodeLimits& limits, Context* context);
+int64_t decode_scratch_bytes(const ScratchLimits& limits);
+void reserve_decode(const ScratchLimits& limits, Context* context);
 void page_scores(const PageScoreParams& params, Context* context);
 
 }  // namespace lserve::cpu

@@ -19,7 +19,7 @@ uint8_t* Scratch::bytes(int64_t count) {
   const auto needed = static_cast<size_t>(count);
   if (needed > buffer_.bytes()) {
     buffer_ = {};
-    buffer_ = allocate_host(needed + needed / 4);
+    buffer_ = allocate_host(static_cast<size_t>(allocated_bytes(count)));
     CHECK(buffer_.data() != nullptr);
   }
   return buffer_.as<uint8_t>();
@@ -70,7 +70,14 @@ class CpuBackend final : public Backend {
     return cpu::measure_ceilings(parts, &pool_);
   }
 
-  void reserve(const DecodeLimits& limits) override { cpu::reserve(limits, &context_); }
+  int64_t scratch_bytes(const ScratchLimits& limits) const override {
+    return cpu::decode_scratch_bytes(limits);
+  }
+  Status reserve(const ScratchLimits& limits) override {
+    cpu::reserve_decode(limits, &context_);
+    return {};
+  }
+
   void embed(const EmbedParams& params) override { cpu::embed(params, &context_); }
   void linear(const LinearParams& params) override { cpu::linear(params, &context_); }
 

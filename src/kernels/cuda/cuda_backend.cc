@@ -53,6 +53,7 @@ class CudaBackend final : public Backend {
     CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, context_.stream));
     synchronize();
   }
+  bool is_host_memory() const override { return false; }
   int64_t available_bytes() const override {
     return std::max<int64_t>(0, cuda::free_device_bytes() - kReservedBytes);
   }
@@ -76,9 +77,10 @@ class CudaBackend final : public Backend {
     return cuda::measure_ceilings(parts, &context_);
   }
 
-  void reserve(const DecodeLimits& limits) override {
+  Status reserve(const ScratchLimits& limits) override {
     cuda::reserve(limits, &context_);
     cuda::reserve_sampling(limits, &context_);
+    return {};
   }
 
   void embed(const EmbedParams& params) override { cuda::embed(params, &context_); }
