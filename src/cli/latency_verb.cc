@@ -102,10 +102,11 @@ std::string op_table(const char* of, const std::vector<OpTime>& ops, int64_t ste
   if (ops.empty()) return "";
   double total = 0;
   for (const OpTime& op : ops) total += op.seconds;
+  const auto each = [&](double sum) { return fixed(sum / static_cast<double>(steps), 1); };
   std::string table = cat("\n| operation of ", of, " | calls | us | share |\n|---|---|---|---|\n");
   for (const OpTime& op : ops) {
-    table += cat("| ", op.op, " | ", fixed(static_cast<double>(op.calls) / steps, 1), " | ",
-                 fixed(op.seconds * 1e6 / steps, 1), " | ", percent(op.seconds / total), " |\n");
+    table += cat("| ", op.op, " | ", each(static_cast<double>(op.calls)), " | ",
+                 each(op.seconds * 1e6), " | ", percent(op.seconds / total), " |\n");
   }
   return table;
 }

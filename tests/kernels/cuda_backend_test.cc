@@ -12,6 +12,7 @@
 #include "support/values.h"
 #ifdef LSERVE_WITH_CUDA
 #include "tensor/cuda/device_memory.h"
+#include "tensor/cuda/memory_regions.h"
 #endif
 
 namespace lserve::testing {
@@ -221,6 +222,18 @@ TEST_F(CudaBackend, AFaultEndsTheProcess) {
   };
   EXPECT_EXIT(fault(), ::testing::ExitedWithCode(5),
               "the device failed: .*cudaErrorIllegalAddress");
+}
+
+// Touches what it should not: memcheck must report it (scripts/gpu), or its silence about all other
+// tests means nothing.
+TEST_F(CudaBackend, DISABLED_TouchesMemoryThatIsNotInUse) {
+  DeviceTensor x(backend_.get(), {2, 64});
+  cuda::MemoryRegions regions;
+  regions.add_heap({x.buffer.as<std::byte>(), x.buffer.bytes()});
+  const std::span<std::byte> first_row(x.buffer.as<std::byte>(), 64 * sizeof(float));
+  regions.use(std::span(&first_row, 1));
+  backend_->silu_mul({x.view, x.view, x.view});
+  backend_->synchronize();
 }
 
 #endif

@@ -1,6 +1,9 @@
 // P19: the lengths at which something ends or overflows, on a fixed list of long cases.
 #include <sys/mman.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "base/strings.h"
 #include "properties/layer_cases.h"
 
@@ -117,12 +120,80 @@ class SparseMemory {
   void* data_;
 };
 
+constexpr int32_t kFarTokens = 200;
+
+// Every operation that touches pages, on the pages of one sequence: writes its last token anew,
+// scores its pages, and attends from its last tokens. All results in one row.
+std::vector<float> read_and_write(Backend* backend, const PagedKvView& view,
+                                  const std::vector<int32_t>& page_ids, const DecodeRun& run) {
+  constexpr int32_t kRows = 5;
+  const int64_t dim = view.head_dim;
+  const auto values = [&](int64_t count, float first) {
+    std::vector<float> x(static_cast<size_t>(count * dim));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = first * std::sin(static_cast<float>(i));
+    return x;
+  };
+  auto k = values(1, 1.0F);
+  auto v = values(1, 2.0F);
+  const int64_t slot = int64_t{page_ids.back()} * kPageSize + (kFarTokens - 1) % kPageSize;
+  const int32_t kv_head = 0;
+  backend->write_kv({.k = TensorView(k.data(), {1, 1, dim}),
+                     .v = TensorView(v.data(), {1, 1, dim}),
+                     .kv = view,
+                     .kv_heads = std::span(&kv_head, 1),
+                     .slots = std::span(&slot, 1)});
+  std::vector<float> q = run.q;
+  std::vector<float> scores(page_ids.size());
+  std::vector<float> out(q.size());
+  const Shape dims{1, run.group, dim};
+  const PageScoreWork score{.num_q_heads = run.group, .kv_len = kFarTokens};
+  backend->page_scores(
+      {.q = TensorView(q.data(), dims),
+       .kv = view,
+       .page_ids = page_ids,
+       .work = std::span(&score, 1),
+       .scores = TensorView(scores.data(), {1, static_cast<int64_t>(scores.size())})});
+  std::vector<PageSpan> spans;
+  for (size_t p = 0; p < page_ids.size(); ++p) {
+    const auto begin = static_cast<int32_t>(p) * kPageSize;
+    const auto tokens = static_cast<int16_t>(std::min(kPageSize, kFarTokens - begin));
+    spans.push_back({page_ids[p], 0, tokens});
+  }
+  const DecodeWork decode{.num_q_heads = run.group,
+                          .num_spans = static_cast<int32_t>(spans.size())};
+  backend->decode_attention({.q = TensorView(q.data(), dims),
+                             .out = TensorView(out.data(), dims),
+                             .pools = std::span(&view, 1),
+                             .work = std::span(&decode, 1),
+                             .spans = spans,
+                             .softmax_scale = run.softmax_scale});
+  auto rows = values(kRows * run.group, 0.5F);
+  std::vector<float> attended(rows.size());
+  const std::span<const int32_t> table = page_ids;
+  const PrefillWork prefill{
+      .q_end = kRows, .position = kFarTokens - kRows, .num_ranges = 1, .window = {}};
+  const KeyBlockRange range{0, static_cast<int32_t>(page_ids.size())};
+  const Shape row_dims{kRows, run.group, dim};
+  backend->prefill_attention({.q = TensorView(rows.data(), row_dims),
+                              .out = TensorView(attended.data(), row_dims),
+                              .pools = std::span(&view, 1),
+                              .page_tables = std::span(&table, 1),
+                              .work = std::span(&prefill, 1),
+                              .ranges = std::span(&range, 1),
+                              .gqa_group_size = run.group,
+                              .softmax_scale = run.softmax_scale});
+  backend->synchronize();
+  out.insert(out.end(), scores.begin(), scores.end());
+  out.insert(out.end(), attended.begin(), attended.end());
+  return out;
+}
+
 // A pool of more than 2^31 elements of codes and of statistics: no index of 32 bits reaches its
 // end. Its last pages give what the first pages of a small pool give.
 TEST(Lengths, P19_PoolsBeyondTwoToThe31Elements) {
   constexpr int64_t kPages = (int64_t{1} << 31) / (4 * 2 * 64) + 8;
   Random random(test_seed());
-  PagedKvFixture small({.format = KvFormat::kBF16, .kv_lens = {200}, .spare_pages = 0},
+  PagedKvFixture small({.format = KvFormat::kBF16, .kv_lens = {kFarTokens}, .spare_pages = 0},
                        Values::kNormal, Values::kNormal, &random);
   const DecodeRun run = random_decode(small, &random);
   PagedKvView near = small.view();
@@ -142,33 +213,13 @@ TEST(Lengths, P19_PoolsBeyondTwoToThe31Elements) {
                 static_cast<size_t>(far.stats_elements()) * 2);
   }
   for (const BackendCase& c : available_backends()) {
-    const auto both = [&](const PagedKvView& view, std::vector<int32_t> page_ids) {
-      std::vector<float> q = run.q;
-      std::vector<float> out(q.size() + 4);
-      const Shape dims{1, run.group, 64};
-      std::vector<PageSpan> spans;
-      for (size_t p = 0; p < page_ids.size(); ++p) {
-        const auto tokens = static_cast<int16_t>(std::min<size_t>(64, 200 - p * 64));
-        spans.push_back({page_ids[p], 0, tokens});
-      }
-      const DecodeWork work{.num_q_heads = run.group,
-                            .num_spans = static_cast<int32_t>(spans.size())};
-      const PageScoreWork score{.num_q_heads = run.group, .kv_len = 200};
-      c.backend->page_scores({.q = TensorView(q.data(), dims),
-                              .kv = view,
-                              .page_ids = page_ids,
-                              .work = std::span(&score, 1),
-                              .scores = TensorView(out.data() + q.size(), {1, 4})});
-      c.backend->decode_attention({.q = TensorView(q.data(), dims),
-                                   .out = TensorView(out.data(), dims),
-                                   .pools = std::span(&view, 1),
-                                   .work = std::span(&work, 1),
-                                   .spans = spans,
-                                   .softmax_scale = run.softmax_scale});
-      c.backend->synchronize();
-      return out;
-    };
-    EXPECT_TRUE(same_bits(both(far, ids), both(near, small.page_ids()))) << c.name;
+    EXPECT_TRUE(same_bits(read_and_write(c.backend.get(), far, ids, run),
+                          read_and_write(c.backend.get(), near, small.page_ids(), run)))
+        << c.name;
+    EXPECT_EQ(std::memcmp(far.tile(ids.back(), 0), near.tile(small.page_ids().back(), 0),
+                          static_cast<size_t>(far.tile_bytes())),
+              0)
+        << c.name;
   }
 }
 

@@ -3,14 +3,28 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <vector>
 
 #include "base/checked_math.h"
 #include "kernels/forwarding_backend.h"
+#ifdef LSERVE_WITH_CUDA
+#include "tensor/cuda/memory_regions.h"
+#endif
 
 namespace lserve::testing {
 
 namespace {
+
+#ifdef LSERVE_WITH_CUDA
+using cuda::MemoryRegions;
+#else
+struct MemoryRegions {
+  void add_heap(std::span<std::byte>) {}
+  void use(std::span<const std::span<std::byte>>) {}
+  void use_all() {}
+};
+#endif
 
 // Device memory for the copies of one operation after the other.
 class Arena {
@@ -33,16 +47,20 @@ class Arena {
       auto block = inner_.allocate(static_cast<size_t>(std::max(size, kBlock)));
       CHECK(block.ok());
       blocks_.push_back(std::move(block).value());
+      regions_.add_heap({blocks_.back().as<std::byte>(), blocks_.back().bytes()});
     }
     std::byte* result = blocks_[block_].as<std::byte>() + used_;
     used_ += size;
     return result;
   }
 
+  MemoryRegions& regions() { return regions_; }
+
  private:
   int64_t bytes_of(size_t block) const { return static_cast<int64_t>(blocks_[block].bytes()); }
 
   Backend& inner_;
+  MemoryRegions regions_;
   std::vector<Buffer> blocks_;
   size_t block_ = 0;
   int64_t used_ = 0;
@@ -58,10 +76,23 @@ class Copies {
   Copies& operator=(const Copies&) = delete;
   ~Copies() {
     inner_.synchronize();
+    arena_.regions().use_all();
     for (const Range& range : ranges_) {
       if (range.comes_back) inner_.download(range.host, range.device, range.bytes);
     }
     for (const Part& part : parts_) inner_.download(part.host, part.device, part.bytes);
+  }
+
+  // To run the operation on, when all its params are copied. A sanitizer then knows that it has no
+  // business beside the copies, nor in pages that are not on its lists.
+  Backend& ready() {
+    inner_.synchronize();
+    const auto before = [](auto a, auto b) { return a.data() < b.data(); };
+    const auto same = [](auto a, auto b) { return a.data() == b.data(); };
+    std::sort(in_use_.begin(), in_use_.end(), before);
+    in_use_.erase(std::unique(in_use_.begin(), in_use_.end(), same), in_use_.end());
+    arena_.regions().use(in_use_);
+    return inner_;
   }
 
   TensorView in(TensorView view) { return mirror(view, false); }
@@ -82,14 +113,15 @@ class Copies {
           bool comes_back) {
     if (host == nullptr) return nullptr;
     const int64_t bytes = page_bytes * num_pages;
-    if (bytes <= kWholePoolBytes) {
-      return static_cast<T*>(mirror(host, static_cast<size_t>(bytes), comes_back));
-    }
-    std::byte* device = arena_.take(bytes);
-    for (const int32_t page : pages) {
+    const bool whole = bytes <= kWholePoolBytes;
+    std::byte* device =
+        whole ? copy(host, static_cast<size_t>(bytes), comes_back) : arena_.take(bytes);
+    for (const int32_t page : std::set<int32_t>(pages.begin(), pages.end())) {
       if (page < 0 || page >= num_pages) continue;  // an entry of a table that nobody reads
       const Part part{reinterpret_cast<std::byte*>(host) + page * page_bytes,
                       device + page * page_bytes, static_cast<size_t>(page_bytes)};
+      in_use_.emplace_back(part.device, part.bytes);
+      if (whole) continue;
       inner_.upload(part.device, part.host, part.bytes);
       if (comes_back) parts_.push_back(part);
     }
@@ -131,6 +163,13 @@ class Copies {
   void* mirror(void* data, size_t bytes, bool comes_back) {
     auto* host = static_cast<std::byte*>(data);
     if (host == nullptr || bytes == 0) return arena_.take(1);
+    const size_t before = ranges_.size();
+    std::byte* device = copy(host, bytes, comes_back);
+    if (ranges_.size() > before) in_use_.emplace_back(device, bytes);
+    return device;
+  }
+  std::byte* copy(void* data, size_t bytes, bool comes_back) {
+    auto* host = static_cast<std::byte*>(data);
     for (Range& range : ranges_) {
       if (range.holds(host, bytes)) {
         range.comes_back = range.comes_back || comes_back;
@@ -147,6 +186,7 @@ class Copies {
   Arena& arena_;
   std::vector<Range> ranges_;
   std::vector<Part> parts_;
+  std::vector<std::span<std::byte>> in_use_;
 };
 
 void add_pages(std::span<const int32_t> page_ids, std::vector<int32_t>* pages) {
@@ -171,7 +211,7 @@ class MirrorBackend final : public ForwardingBackend {
     EmbedParams p = params;
     p.token_ids = copies.in(params.token_ids);
     p.out = copies.out(params.out);
-    inner().embed(p);
+    copies.ready().embed(p);
   }
 
   void rms_norm(const RmsNormParams& params) override {
@@ -180,7 +220,7 @@ class MirrorBackend final : public ForwardingBackend {
     p.x = copies.in(params.x);
     p.weight = copies.in(params.weight);
     p.out = copies.out(params.out);
-    inner().rms_norm(p);
+    copies.ready().rms_norm(p);
   }
 
   void linear(const LinearParams& params) override {
@@ -194,7 +234,7 @@ class MirrorBackend final : public ForwardingBackend {
     }
     p.outputs = outputs;
     p.low_rank_scratch = copies.out(params.low_rank_scratch);
-    inner().linear(p);
+    copies.ready().linear(p);
   }
 
   void silu_mul(const SiluMulParams& params) override {
@@ -203,7 +243,7 @@ class MirrorBackend final : public ForwardingBackend {
     p.gate = copies.in(params.gate);
     p.up = copies.in(params.up);
     p.out = copies.out(params.out);
-    inner().silu_mul(p);
+    copies.ready().silu_mul(p);
   }
 
   void rope(const RopeParams& params) override {
@@ -212,12 +252,13 @@ class MirrorBackend final : public ForwardingBackend {
     p.q = copies.out(params.q);
     p.k = copies.out(params.k);
     p.cos_sin = copies.in(params.cos_sin);
-    inner().rope(p);
+    copies.ready().rope(p);
   }
 
   void write_kv(const WriteKvParams& params) override {
     Copies copies(&inner(), &arena_);
-    inner().write_kv(copied(params, copies.in(params.k), copies.in(params.v), &copies));
+    const WriteKvParams p = copied(params, copies.in(params.k), copies.in(params.v), &copies);
+    copies.ready().write_kv(p);
   }
 
   void rope_write_kv(const RopeWriteKvParams& params) override {
@@ -229,7 +270,7 @@ class MirrorBackend final : public ForwardingBackend {
     for (const WriteKvParams& pool : params.pools) {
       pools.push_back(copied(pool, rope.k, v, &copies));
     }
-    inner().rope_write_kv({rope, pools});
+    copies.ready().rope_write_kv({rope, pools});
   }
 
   void prefill_attention(const PrefillAttentionParams& params) override {
@@ -249,7 +290,7 @@ class MirrorBackend final : public ForwardingBackend {
     p.out = copies.out(params.out);
     p.work = copies.in(params.work);
     p.ranges = copies.in(params.ranges);
-    inner().prefill_attention(p);
+    copies.ready().prefill_attention(p);
   }
 
   void page_scores(const PageScoreParams& params) override {
@@ -269,7 +310,7 @@ class MirrorBackend final : public ForwardingBackend {
     p.page_ids = copies.in(params.page_ids);
     p.work = copies.in(params.work);
     p.scores = copies.out(params.scores);
-    inner().page_scores(p);
+    copies.ready().page_scores(p);
   }
 
   void select_pages(const SelectPagesParams& params) override {
@@ -279,7 +320,7 @@ class MirrorBackend final : public ForwardingBackend {
     p.num_pages = copies.in(params.num_pages);
     p.rows = copies.in(params.rows);
     p.selected = copies.out(params.selected);
-    inner().select_pages(p);
+    copies.ready().select_pages(p);
   }
 
   void gather_spans(const GatherSpansParams& params) override {
@@ -289,7 +330,7 @@ class MirrorBackend final : public ForwardingBackend {
     p.page_ids = copies.in(params.page_ids);
     p.work = copies.in(params.work);
     p.spans = copies.out(params.spans);
-    inner().gather_spans(p);
+    copies.ready().gather_spans(p);
   }
 
   void decode_attention(const DecodeAttentionParams& params) override {
@@ -316,20 +357,20 @@ class MirrorBackend final : public ForwardingBackend {
     p.out = copies.out(params.out);
     p.work = copies.in(params.work);
     p.spans = copies.in(params.spans);
-    inner().decode_attention(p);
+    copies.ready().decode_attention(p);
   }
 
   void sample(const SampleParams& params) override {
     Copies copies(&inner(), &arena_);
     SampleParams p = params;
     p.logits = copies.in(params.logits);
-    inner().sample(p);
+    copies.ready().sample(p);
   }
   void log_probs(const LogProbParams& params) override {
     Copies copies(&inner(), &arena_);
     LogProbParams p = params;
     p.logits = copies.in(params.logits);
-    inner().log_probs(p);
+    copies.ready().log_probs(p);
   }
 
  private:
