@@ -1,4 +1,5 @@
-// Sampling against a full sort, the distribution it draws from, and log-probabilities.
+// Sampling against an oracle that sorts the whole row, sums in long double and knows the random
+// number; the distribution that is drawn from; log-probabilities.
 #include "kernels/sample.h"
 
 #include <gtest/gtest.h>
@@ -9,6 +10,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <set>
 
 #include "support/backends.h"
 #include "support/property.h"
@@ -45,38 +47,114 @@ std::vector<float> random_logits(size_t size, Random* random) {
   return logits;
 }
 
-// The tokens that the filters keep, with their probabilities, by the words of sample.h.
-std::vector<std::pair<int32_t, double>> kept(const std::vector<float>& logits,
-                                             const SamplingParams& s) {
-  std::vector<int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
-  });
-  std::vector<std::pair<int32_t, double>> result;
-  for (const int32_t id : order) {
-    const double ratio = std::exp((static_cast<double>(logits[static_cast<size_t>(id)]) -
-                                   static_cast<double>(logits[static_cast<size_t>(order[0])])) /
-                                  static_cast<double>(s.temperature));
-    if (s.top_k > 0 && static_cast<int32_t>(result.size()) == s.top_k) break;
-    if (ratio < static_cast<double>(s.min_p) * (1 - 1e-12)) break;
-    result.emplace_back(id, ratio);
+// The number with which (seed, position) draws: number `position` of the stream that the hashed
+// seed begins.
+double number_of(uint64_t seed, int64_t position) {
+  Random stream(Random(seed).next());
+  for (int64_t i = 0; i < position; ++i) stream.next();
+  return stream.uniform();
+}
+
+// What sample.h says, in long double. Probabilities are relative to the most probable token.
+class Oracle {
+ public:
+  // `epsilon`: what share of the whole a sum of probabilities may err by.
+  Oracle(const std::vector<float>& logits, const SamplingParams& sampling, double epsilon)
+      : sampling_(sampling), epsilon_(epsilon) {
+    std::vector<int32_t> order(logits.size());
+    std::iota(order.begin(), order.end(), 0);
+    const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int32_t x, int32_t y) { return logit(x) > logit(y); });
+    for (const int32_t id : order) {
+      const long double distance =
+          static_cast<long double>(logit(id)) - static_cast<long double>(logit(order[0]));
+      const long double exponent = distance / static_cast<long double>(sampling.temperature);
+      ranked_.push_back({id, exponent, std::exp(exponent)});
+    }
+    find_heads();
   }
-  const auto total = [&] {
-    double sum = 0;
-    for (const auto& [id, p] : result) sum += p;
-    return sum;
+
+  // What the filters keep, with probabilities, where rounding makes the fewest.
+  std::vector<std::pair<int32_t, double>> kept() const {
+    std::vector<std::pair<int32_t, double>> result;
+    const size_t count = *heads_.begin();
+    for (size_t i = 0; i < count; ++i) {
+      result.emplace_back(ranked_[i].id,
+                          static_cast<double>(ranked_[i].probability / sum_of(count)));
+    }
+    return result;
+  }
+
+  // The token that the number draws; its neighbours too, if a boundary is within rounding of it.
+  std::set<int32_t> tokens(double number) const {
+    std::set<int32_t> result;
+    for (const size_t count : heads_) {
+      std::vector<Token> by_id(ranked_.begin(), ranked_.begin() + static_cast<ptrdiff_t>(count));
+      std::sort(by_id.begin(), by_id.end(), [](auto& x, auto& y) { return x.id < y.id; });
+      const long double total = sum_of(count);
+      const long double target = static_cast<long double>(number) * total;
+      const long double error = static_cast<long double>(epsilon_) * total;
+      long double before = 0;
+      for (const Token& token : by_id) {
+        const long double until = before + token.probability;
+        if (target >= before - error && target < until + error) result.insert(token.id);
+        before = until;
+      }
+    }
+    return result;
+  }
+
+ private:
+  struct Token {
+    int32_t id;
+    long double exponent;
+    long double probability;
   };
-  if (s.top_p < 1) {
-    const double enough = total() * static_cast<double>(s.top_p);
-    double sum = 0;
-    size_t n = 0;
-    while (n < result.size() && sum < enough) sum += result[n++].second;
-    result.resize(n);
+
+  long double sum_of(size_t count) const {
+    long double sum = 0;
+    for (size_t i = 0; i < count; ++i) sum += ranked_[i].probability;
+    return sum;
   }
-  const double sum = total();
-  for (auto& [id, p] : result) p /= sum;
-  return result;
+
+  // How many of the ranked tokens all filters may keep: more than one number only where rounding
+  // decides. Between the least and the most lie tokens of less than `epsilon` in sum.
+  void find_heads() {
+    const auto top_k = static_cast<size_t>(sampling_.top_k);
+    const size_t limit = top_k > 0 ? std::min(top_k, ranked_.size()) : ranked_.size();
+    // As logarithms: near 1 a probability no longer tells what the test does.
+    const long double floor = std::log(static_cast<long double>(sampling_.min_p));
+    for (const double rounding : {1 - 0x1p-50, 1 + 0x1p-50}) {
+      size_t count = 0;
+      while (count < limit && ranked_[count].exponent >= floor * rounding) ++count;
+      if (!(sampling_.top_p < 1)) {
+        heads_.insert(count);
+        continue;
+      }
+      const long double total = sum_of(count);
+      for (const double error : {-epsilon_, epsilon_}) {
+        const long double enough = total * (static_cast<long double>(sampling_.top_p) + error);
+        long double sum = ranked_[0].probability;
+        size_t head = 1;
+        while (head < count && sum < enough) sum += ranked_[head++].probability;
+        heads_.insert(head);
+      }
+    }
+  }
+
+  SamplingParams sampling_;
+  double epsilon_;
+  std::vector<Token> ranked_;
+  std::set<size_t> heads_;
+};
+
+// Float64 sums of n numbers of at most the whole err by n units in the last place. The cuda backend
+// sums whole numbers: units of 2^-(63 - log2 n) of the most probable token (rounded up), each token
+// to half of one, on both sides of a comparison.
+double epsilon_of(bool is_cuda, size_t vocab) {
+  const auto n = static_cast<double>(vocab);
+  return n * 0x1p-50 + (is_cuda ? n * n * 0x1p-62 : 0);
 }
 
 SamplingParams random_sampling(Random* random) {
@@ -120,45 +198,179 @@ TEST_P(SampleTest, NonFiniteRowsSaySo) {
   }
 }
 
-// Only tokens that the filters keep are drawn, and a filter of one token is greedy.
-TEST_P(SampleTest, DrawsWhatTheFiltersKeep) {
-  for_each_case(test_cases(), [&](Random& random, int64_t) {
-    const auto logits = random_logits(static_cast<size_t>(random.integer(1, 400)), &random);
-    const auto sampling = random_sampling(&random);
-    const auto expected = kept(logits, sampling);
-    for (int64_t position = 0; position < 8; ++position) {
-      const int32_t token = sample_one(&backend(), logits, sampling, position);
-      EXPECT_TRUE(std::any_of(expected.begin(), expected.end(),
-                              [&](const auto& e) { return e.first == token; }))
-          << token << " is not among the " << expected.size() << " kept";
+// Logits of many kinds: the edges of the filters fall on ties, zeros of both signs, and next to
+// nothing.
+std::vector<float> logits_of_some_kind(size_t vocab, Random* random) {
+  std::vector<float> logits(vocab);
+  const auto kind = random->integer(0, 7);
+  const auto scale = random->uniform(0.01, 5);
+  for (size_t i = 0; i < vocab; ++i) {
+    const double normal = random->normal();
+    const auto integer = static_cast<float>(random->integer(-2, 2));
+    float& x = logits[i];
+    x = static_cast<float>(scale * normal);
+    if (kind == 0) x = 1.5F;
+    if (kind == 1) x = integer;
+    if (kind == 2) x = integer < 0 ? 0.0F : -0.0F;
+    if (kind == 3) x = to_float(to_bf16(x));
+    if (kind == 4) x = static_cast<float>(static_cast<double>(i) * scale * 1e-3);
+    if (kind == 5 && integer != 0) x = -3.3e38F;
+    if (kind == 6) x = static_cast<float>(3e38 * random->uniform(-1, 1));
+  }
+  return logits;
+}
+
+SamplingParams sampling_of_some_kind(size_t vocab, Random* random) {
+  const auto one_of = [&](std::initializer_list<double> values) {
+    return static_cast<float>(
+        values.begin()[random->integer(0, static_cast<int64_t>(values.size()) - 1)]);
+  };
+  const auto v = static_cast<int64_t>(vocab);
+  SamplingParams s;
+  s.temperature = one_of({1e-30, 1e-6, 0.3, 0.7, 1, 1, 2, 1000, 1e30});
+  s.top_k = static_cast<int32_t>(std::array<int64_t, 7>{
+      0, 0, 1, v, v + 5, random->integer(1, v),
+      random->integer(1, std::min<int64_t>(v, 50))}[static_cast<size_t>(random->integer(0, 6))]);
+  s.top_p = one_of({1, 1, 1e-7, 0.999999, random->uniform(0.01, 1), 0.9, 0.5});
+  s.min_p = one_of({0, 0, 0, 1, 1e-12, 0.05, random->uniform(0, 1)});
+  s.seed = random->next();
+  return s;
+}
+
+// Every row of a batch gets the oracle's token, the same as alone and as the next time.
+void check_batch(Backend* backend, double epsilon, size_t vocab, size_t num_rows, Random* random) {
+  std::vector<float> logits;
+  std::vector<SampleRow> rows;
+  for (size_t i = 0; i < num_rows; ++i) {
+    const auto row = logits_of_some_kind(vocab, random);
+    logits.insert(logits.end(), row.begin(), row.end());
+    rows.push_back({sampling_of_some_kind(vocab, random), random->integer(0, 5000)});
+    if (random->integer(0, 4) == 0) rows.back().sampling.temperature = 0;
+    if (num_rows > 1 && random->integer(0, 4) == 0) {
+      logits[i * vocab + static_cast<size_t>(random->integer(0, static_cast<int64_t>(vocab) - 1))] =
+          random->integer(0, 1) == 0 ? std::numeric_limits<float>::infinity() : std::nanf("");
     }
-    SamplingParams one = sampling;
-    one.top_k = 1;
-    EXPECT_EQ(sample_one(&backend(), logits, one), sample_one(&backend(), logits, {}));
+  }
+  const auto tokens = sample(backend, logits, rows);
+  EXPECT_EQ(sample(backend, logits, rows), tokens);
+  for (size_t i = 0; i < num_rows; ++i) {
+    const std::vector<float> row(logits.begin() + static_cast<ptrdiff_t>(i * vocab),
+                                 logits.begin() + static_cast<ptrdiff_t>((i + 1) * vocab));
+    const auto& [s, position] = rows[i];
+    EXPECT_EQ(sample_one(backend, row, s, position), tokens[i]);
+    std::set<int32_t> allowed = {kNonFinite};
+    if (std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) {
+      SamplingParams params = s;
+      if (!(s.temperature > 0)) params = {.temperature = 1, .top_k = 1, .seed = s.seed};
+      allowed = Oracle(row, params, epsilon).tokens(number_of(s.seed, position));
+    }
+    EXPECT_TRUE(allowed.contains(tokens[i]))
+        << "row " << i << " of " << num_rows << ", vocabulary " << vocab << ": token " << tokens[i]
+        << ", expected " << *allowed.begin() << " (or " << allowed.size() - 1
+        << " others); temperature " << s.temperature << " top_k " << s.top_k << " top_p " << s.top_p
+        << " min_p " << s.min_p << " position " << position;
+  }
+}
+
+TEST_P(SampleTest, DrawsTheOraclesTokenInSmallVocabularies) {
+  for (const size_t vocab : {1, 2, 31, 1000}) {
+    for_each_case(test_cases(vocab < 1000 ? 400 : 150), [&](Random& random, int64_t) {
+      check_batch(&backend(), epsilon_of(is_cuda(), vocab), vocab,
+                  static_cast<size_t>(random.integer(1, 6)), &random);
+    });
+  }
+}
+
+TEST_P(SampleTest, DrawsTheOraclesTokenInLargeVocabularies) {
+  for (const size_t vocab : {5000, 32000, 128256, 151936, 262208}) {
+    for_each_case(test_cases(vocab > 5000 ? 4 : 30), [&](Random& random, int64_t) {
+      check_batch(&backend(), epsilon_of(is_cuda(), vocab), vocab, 3, &random);
+    });
+  }
+}
+
+// A filter of one token is greedy, whichever filter it is.
+TEST_P(SampleTest, AFilterOfOneTokenIsGreedy) {
+  for_each_case(test_cases(300), [&](Random& random, int64_t) {
+    const auto logits = random_logits(static_cast<size_t>(random.integer(1, 400)), &random);
+    const int32_t greedy = sample_one(&backend(), logits, {});
+    const auto seed = random.next();
+    for (const SamplingParams& s :
+         {SamplingParams{.temperature = 1, .top_k = 1, .seed = seed},
+          SamplingParams{.temperature = 1, .top_p = 1e-9F, .seed = seed}}) {
+      EXPECT_EQ(sample_one(&backend(), logits, s, random.integer(0, 100)), greedy);
+    }
   });
+}
+
+// Of equal logits, ranks are ids: top_k and top_p keep the lower half, min_p all of them.
+TEST_P(SampleTest, EqualLogitsAreKeptByTheirIds) {
+  constexpr int32_t kVocab = 9000;
+  constexpr int32_t kHalf = kVocab / 2;
+  const std::vector<float> flat(kVocab, -2.5F);
+  const auto highest = [&](SamplingParams s) {
+    s.temperature = 0.8F;
+    int32_t result = 0;
+    for (int64_t i = 0; i < 300; ++i) {
+      result = std::max(result, sample_one(&backend(), flat, s, i));
+    }
+    return result;
+  };
+  for (const SamplingParams& s : {SamplingParams{.top_k = kHalf}, SamplingParams{.top_p = 0.5F}}) {
+    const int32_t most = highest(s);
+    EXPECT_LT(most, kHalf);
+    EXPECT_GT(most, kHalf * 9 / 10);
+  }
+  EXPECT_GT(highest({.min_p = 1}), kVocab * 9 / 10);
 }
 
 // Chi-square over the positions of one seed: the draws follow the distribution, and all of it.
 TEST_P(SampleTest, DrawsTheDistribution) {
+  constexpr size_t kVocab = 40;
+  constexpr size_t kRows = 500;
+  const auto calls = static_cast<int64_t>(test_cases(40));
   for (int c = 0; c < 12; ++c) {
     Random random(test_seed() + static_cast<uint64_t>(c));
-    const auto logits = random_logits(40, &random);
+    const auto logits = random_logits(kVocab, &random);
     auto sampling = random_sampling(&random);
     sampling.temperature = 1.5F;
-    const auto expected = kept(logits, sampling);
-    constexpr int kDraws = 20000;
-    std::vector<int> counts(logits.size());
-    for (int64_t i = 0; i < kDraws; ++i) {
-      ++counts[static_cast<size_t>(sample_one(&backend(), logits, sampling, i))];
+    std::vector<float> copies;
+    for (size_t i = 0; i < kRows; ++i) copies.insert(copies.end(), logits.begin(), logits.end());
+    std::vector<int> counts(kVocab);
+    for (int64_t call = 0; call < calls; ++call) {
+      std::vector<SampleRow> rows;
+      for (size_t i = 0; i < kRows; ++i) {
+        rows.push_back({sampling, call * static_cast<int64_t>(kRows) + static_cast<int64_t>(i)});
+      }
+      for (const int32_t token : sample(&backend(), copies, rows)) {
+        ++counts[static_cast<size_t>(token)];
+      }
     }
+    // Tokens that are rarely drawn are counted as one.
     double chi2 = 0;
-    for (const auto& [id, p] : expected) {
-      const double n = kDraws * p;
-      chi2 += std::pow(counts[static_cast<size_t>(id)] - n, 2) / n;
+    double degrees = -1;
+    double rare = 0;
+    double rare_count = 0;
+    const auto add = [&](double expected, double count) {
+      chi2 += (count - expected) * (count - expected) / expected;
+      ++degrees;
+    };
+    const auto draws = static_cast<double>(calls * static_cast<int64_t>(kRows));
+    double kept_count = 0;
+    for (const auto& [id, p] : Oracle(logits, sampling, 0).kept()) {
+      const double count = counts[static_cast<size_t>(id)];
+      kept_count += count;
+      if (draws * p >= 10) {
+        add(draws * p, count);
+      } else {
+        rare += draws * p;
+        rare_count += count;
+      }
     }
-    // Mean k, deviation sqrt(2k); five deviations and some for tokens that are rare.
-    const auto k = static_cast<double>(expected.size());
-    EXPECT_LT(chi2, k + 5 * std::sqrt(2 * k) + 5) << "case " << c;
+    if (rare >= 10) add(rare, rare_count);
+    EXPECT_EQ(kept_count, draws) << "case " << c << ": a token that the filters drop";
+    // Mean `degrees`, deviation sqrt(2 degrees).
+    EXPECT_LT(chi2, degrees + 5 * std::sqrt(2 * degrees) + 5) << "case " << c;
   }
 }
 
@@ -215,7 +427,8 @@ TEST_P(SampleTest, GreedyOverALargeVocabularyIsFast) {
 
 TEST_P(SampleTest, LogProbsMatchFloat64) {
   for_each_case(test_cases(), [&](Random& random, int64_t) {
-    const auto vocab = static_cast<size_t>(random.integer(1, 300));
+    const auto vocab =
+        static_cast<size_t>(random.integer(0, 49) == 0 ? 128256 : random.integer(1, 300));
     auto logits = random_logits(3 * vocab, &random);
     const auto shift = static_cast<float>(random.uniform(-1000, 1000));
     for (float& x : logits) x += shift;

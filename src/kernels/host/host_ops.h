@@ -18,6 +18,10 @@ void write_kv(const WriteKvParams& params, ThreadPool* pool);
 void select_pages(const SelectPagesParams& params, ThreadPool* pool);
 void gather_spans(const GatherSpansParams& params, ThreadPool* pool);
 
+// The number in [0, 1) with which a (seed, position) draws: number `position` of the SplitMix64
+// stream that the hashed seed begins. Every backend takes it from here.
+double uniform_of(uint64_t seed, int64_t position);
+
 // The filters of sample.h, each over what the one before has left: top_p is a share of the
 // probability that top_k and min_p keep. Ties at the edge of top_k or top_p go to the lower id.
 void sample(const SampleParams& params, ThreadPool* pool);

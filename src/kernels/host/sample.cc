@@ -55,13 +55,6 @@ struct Candidate {
   }
 };
 
-// The number of this (seed, position): number `position` of the SplitMix64 stream that the hashed
-// seed begins.
-double uniform_of(uint64_t seed, int64_t position) {
-  constexpr uint64_t kStep = 0x9E3779B97F4A7C15ULL;
-  return Random(Random(seed).next() + kStep * static_cast<uint64_t>(position)).uniform();
-}
-
 class Sampler {
  public:
   // REQUIRES: all logits finite; temperature > 0.
@@ -167,6 +160,11 @@ std::span<const float> row_of(const TensorView& logits, int64_t row) {
 }
 
 }  // namespace
+
+double uniform_of(uint64_t seed, int64_t position) {
+  constexpr uint64_t kStep = 0x9E3779B97F4A7C15ULL;
+  return Random(Random(seed).next() + kStep * static_cast<uint64_t>(position)).uniform();
+}
 
 void sample(const SampleParams& params, ThreadPool* pool) {
   CHECK_EQ(params.rows.size(), params.tokens.size());

@@ -1,13 +1,15 @@
 // From logits to tokens. Contract: kernels/sample.h.
 //
-// Greedy rows are decided on the device and only their tokens come back. All others come to the
-// host whole, for the implementation that the host's backends use: so that a seed gives the same
-// token everywhere.
+// The logits stay on the device: rows' parameters go there, tokens and log-probabilities come back.
+// Every row is first decided greedily, which also says whether it is finite; the rows that draw go
+// on from there.
 #include "kernels/sample.h"
 
-#include <vector>
+#include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
+#include "base/checked_math.h"
 #include "kernels/cuda/common/cuda_check.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/sample/sample_kernels.h"
@@ -17,21 +19,56 @@ namespace lserve::cuda {
 
 namespace {
 
-bool is_greedy(const SampleRow& row) { return !(row.sampling.temperature > 0); }
+bool draws(const SampleRow& row) { return row.sampling.temperature > 0; }
 
-// Queues the copy of some rows, next to each other.
-float* copy_rows(const TensorView& logits, std::span<const size_t> rows, Context* context) {
-  const int64_t vocab_size = logits.dim(1);
-  const auto row_size = static_cast<size_t>(vocab_size) * sizeof(float);
-  float* host = context->logits.of<float>(static_cast<int64_t>(rows.size()) * vocab_size);
-  float* to = host;
-  for (const size_t row : rows) {
-    CUDA_CHECK(cudaMemcpyAsync(to, logits.as<float>() + static_cast<int64_t>(row) * vocab_size,
-                               row_size, cudaMemcpyDeviceToHost, context->stream));
-    to += vocab_size;
-  }
-  return host;
+int64_t num_parts_of(int64_t vocab_size) { return ceil_div(vocab_size, int64_t{kPartTokens}); }
+
+size_t draw_bytes(int64_t num_drawn, int64_t vocab_size) {
+  constexpr auto kOfRow = static_cast<int64_t>(sizeof(DrawState) + kNumBins * sizeof(uint64_t));
+  constexpr auto kOfPart = static_cast<int64_t>(sizeof(uint64_t) + sizeof(int32_t));
+  return static_cast<size_t>(num_drawn * (kOfRow + num_parts_of(vocab_size) * kOfPart));
 }
+
+DrawRow draw_row(const SampleRow& row, int64_t index, int64_t vocab_size) {
+  const SamplingParams& s = row.sampling;
+  DrawRow draw;
+  draw.row = static_cast<int32_t>(index);
+  if (s.top_k > 0 && s.top_k < vocab_size) draw.top_k = s.top_k;
+  draw.temperature = static_cast<double>(s.temperature);
+  draw.log_min_p = std::log(static_cast<double>(std::max(0.0F, s.min_p)));
+  draw.top_p = std::min(1.0, static_cast<double>(s.top_p));
+  // uniform() has 53 bits.
+  draw.random = static_cast<uint64_t>(host::uniform_of(s.seed, row.position) * 0x1p53) << 11;
+  return draw;
+}
+
+void queue_draws(const SampleParams& params, int64_t num_drawn, int32_t* tokens, Context* context) {
+  const int64_t vocab_size = params.logits.dim(1);
+  auto* rows = context->sampling_in.of<DrawRow>(num_drawn);
+  DrawFilters filters;
+  int64_t n = 0;
+  for (size_t i = 0; i < params.rows.size(); ++i) {
+    if (!draws(params.rows[i])) continue;
+    const DrawRow row = draw_row(params.rows[i], static_cast<int64_t>(i), vocab_size);
+    filters.top_k |= row.top_k > 0;
+    filters.top_p |= row.top_p < 1;
+    rows[n++] = row;
+  }
+  const int64_t num_parts = num_parts_of(vocab_size);
+  DrawArgs args{.logits = params.logits.as<float>(),
+                .vocab_size = static_cast<int32_t>(vocab_size),
+                .num_parts = static_cast<int32_t>(num_parts),
+                .weight_unit = std::ldexp(1.0, weight_bits(vocab_size)),
+                .rows = rows,
+                .tokens = tokens};
+  std::byte* scratch = context->draws.bytes(draw_bytes(num_drawn, vocab_size));
+  args.histograms = reinterpret_cast<uint64_t*>(scratch);
+  args.part_above = args.histograms + num_drawn * kNumBins;
+  args.states = reinterpret_cast<DrawState*>(args.part_above + num_drawn * num_parts);
+  args.part_equal = reinterpret_cast<int32_t*>(args.states + num_drawn);
+  draw_tokens(args, num_drawn, filters, context->stream);
+}
+static_assert(alignof(DrawState) <= sizeof(uint64_t), "the parts of the scratch are aligned");
 
 }  // namespace
 
@@ -41,43 +78,37 @@ void sample(const SampleParams& params, Context* context) {
   const auto num_rows = static_cast<int64_t>(params.rows.size());
   CHECK_GE(params.logits.dim(0), num_rows);
   if (num_rows == 0) return;
-  std::vector<size_t> drawn;
-  std::vector<SampleRow> drawn_rows;
-  for (size_t i = 0; i < params.rows.size(); ++i) {
-    if (is_greedy(params.rows[i])) continue;
-    drawn.push_back(i);
-    drawn_rows.push_back(params.rows[i]);
-  }
-  int32_t* greedy = context->tokens.of<int32_t>(num_rows);
-  if (drawn.size() < params.rows.size()) {
-    argmax_rows(params.logits.as<float>(), num_rows, params.logits.dim(1), greedy, context->stream);
-  }
-  float* host = drawn.empty() ? nullptr : copy_rows(params.logits, drawn, context);
+  auto* tokens = context->sampling_out.of<int32_t>(num_rows);
+  argmax_rows(params.logits.as<float>(), num_rows, params.logits.dim(1), tokens, context->stream);
+  const auto num_drawn = std::count_if(params.rows.begin(), params.rows.end(), draws);
+  if (num_drawn > 0) queue_draws(params, num_drawn, tokens, context);
   CUDA_CHECK(cudaStreamSynchronize(context->stream));
-  for (size_t i = 0; i < params.rows.size(); ++i) {
-    if (is_greedy(params.rows[i])) params.tokens[i] = greedy[i];
-  }
-  if (drawn.empty()) return;
-  std::vector<int32_t> tokens(drawn.size());
-  const Shape shape{static_cast<int64_t>(drawn.size()), params.logits.dim(1)};
-  host::sample({.logits = TensorView(host, shape), .rows = drawn_rows, .tokens = tokens},
-               &context->threads);
-  for (size_t i = 0; i < drawn.size(); ++i) params.tokens[drawn[i]] = tokens[i];
+  std::copy_n(tokens, params.tokens.size(), params.tokens.begin());
 }
 
 void log_probs(const LogProbParams& params, Context* context) {
   CHECK(!context->recording);
+  CHECK_EQ(params.targets.size(), params.log_probs.size());
   const auto num_rows = static_cast<int64_t>(params.targets.size());
   CHECK_GE(params.logits.dim(0), num_rows);
   if (num_rows == 0) return;
-  std::vector<size_t> rows(params.targets.size());
-  for (size_t i = 0; i < rows.size(); ++i) rows[i] = i;
-  float* host = copy_rows(params.logits, rows, context);
+  auto* targets = context->sampling_in.of<int32_t>(num_rows);
+  auto* log_probs = context->sampling_out.of<double>(num_rows);
+  for (size_t i = 0; i < params.targets.size(); ++i) {
+    CHECK(params.targets[i] >= 0 && params.targets[i] < params.logits.dim(1));
+    targets[i] = params.targets[i];
+  }
+  log_probs_of_rows(params.logits.as<float>(), num_rows, params.logits.dim(1), targets, log_probs,
+                    context->stream);
   CUDA_CHECK(cudaStreamSynchronize(context->stream));
-  host::log_probs({.logits = TensorView(host, {num_rows, params.logits.dim(1)}),
-                   .targets = params.targets,
-                   .log_probs = params.log_probs},
-                  &context->threads);
+  std::copy_n(log_probs, params.log_probs.size(), params.log_probs.begin());
+}
+
+void size_sampling(const ScratchLimits& limits, ScratchSizes* sizes) {
+  const auto rows = static_cast<size_t>(limits.num_logit_rows);
+  sizes->draws = draw_bytes(limits.num_logit_rows, limits.vocab_size);
+  sizes->sampling_in = rows * std::max(sizeof(DrawRow), sizeof(int32_t));
+  sizes->sampling_out = rows * std::max(sizeof(int32_t), sizeof(double));
 }
 
 }  // namespace lserve::cuda

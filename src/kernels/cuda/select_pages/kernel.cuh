@@ -9,16 +9,10 @@
 #include <cstdint>
 
 #include "kernels/cuda/common/paged_kv.cuh"
+#include "kernels/cuda/common/sort_key.cuh"
 #include "kernels/cuda/select_pages/config.h"
 
 namespace lserve::cuda {
-
-// NaN is 0 and less than every number; both zeros are the same.
-__device__ inline uint32_t sortable(float score) {
-  if (!(score == score)) return 0;
-  const uint32_t bits = score == 0 ? 0 : __float_as_uint(score);
-  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000U;
-}
 
 // The k-th largest key, and how many of just that key belong to the k.
 struct Threshold {
@@ -64,7 +58,7 @@ __device__ inline Threshold find_threshold(const float* scores, int32_t count, i
     if (threadIdx.x < 256) shared->num_keys[threadIdx.x] = 0;
     __syncthreads();
     for (int32_t i = threadIdx.x; i < count; i += kSelectThreads) {
-      const uint32_t key = sortable(scores[i]);
+      const uint32_t key = sort_key(scores[i]);
       if ((key & known) == prefix) atomicAdd(&shared->num_keys[(key >> shift) & 255], 1);
     }
     __syncthreads();
@@ -87,7 +81,7 @@ __device__ inline void write_kept(const float* scores, int32_t count, Threshold 
   int32_t equal_before = 0;
   for (int32_t begin = 0, turn = 0; begin < count; begin += kSelectThreads, turn ^= 1) {
     const int32_t i = begin + static_cast<int32_t>(threadIdx.x);
-    const uint32_t key = i < count ? sortable(scores[i]) : 0;
+    const uint32_t key = i < count ? sort_key(scores[i]) : 0;
     const bool is_above = i < count && key > threshold.key;
     const bool is_equal = i < count && key == threshold.key;
     const unsigned above = __ballot_sync(kAllLanes, is_above);
