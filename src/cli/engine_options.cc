@@ -35,9 +35,22 @@ BackendOptions backend_options(const CommandLine& options) {
   if (device == "reference") backend.kind = BackendKind::kReference;
   if (device == "cuda") backend.kind = BackendKind::kCuda;
   backend.graphs = !options.get_flag("no-cuda-graphs");
+  backend.gpu_memory_utilization = options.get_number("gpu-memory-utilization");
   backend.num_threads = static_cast<int>(options.get_int("threads"));
   backend.isa = cpu_isa_by_name(options.get_text("cpu-isa")).value_or(CpuIsa::kAuto);
   return backend;
+}
+
+// What only a GPU has a use for is refused elsewhere, but for what --dump-config writes of itself.
+Status check_device_options(const CommandLine& options, BackendKind kind) {
+  constexpr std::string_view kName = "gpu-memory-utilization";
+  if (kind == BackendKind::kCuda || !options.is_set(kName)) return {};
+  const bool dumped = options.source(kName) == OptionSource::kConfigFile &&
+                      options.get_text(kName) == find_option(options.verb(), kName)->default_text;
+  if (dumped) return {};
+  return usage_error(cat("--", kName,
+                         ": the device is not a GPU; leave it out, or use --device "
+                         "cuda (--kv-cache-memory limits the cache on every device)"));
 }
 
 AttentionConfig attention_config(const CommandLine& options) {
@@ -96,6 +109,9 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
   if (const int64_t context = options.get_int("max-model-len"); context > 0) {
     config.max_model_len = context;
   }
+  if (const int64_t bytes = options.get_int("kv-cache-memory"); bytes > 0) {
+    config.kv_cache_bytes = bytes;
+  }
   config.chunk = options.get_int("chunk");
   if (const double theta = options.get_number("rope-theta"); theta > 0) config.rope_theta = theta;
   if (const std::string scaling = options.get_text("rope-scaling"); scaling != "auto") {
@@ -108,6 +124,7 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
 Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options,
                                               const EngineConfig& config) {
   if (options.get_text("device") != "auto" || !built_with_cuda()) {
+    RETURN_IF_ERROR(check_device_options(options, config.backend.kind));
     return make_backend(config.backend);
   }
   BackendOptions cuda = config.backend;
@@ -115,6 +132,7 @@ Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options,
   Result<std::unique_ptr<Backend>> backend = make_backend(cuda);
   if (backend.ok()) return backend;
   log_info(cat("auto    the cpu, because: ", backend.status().message()));
+  RETURN_IF_ERROR(check_device_options(options, config.backend.kind));
   return make_backend(config.backend);
 }
 

@@ -142,6 +142,11 @@ Result<EnginePlan> plan_arm(const CommandLine& options, EngineConfig config, con
 bool fits(const EnginePlan& plan) { return plan.largest_context >= plan.memory.context; }
 
 std::string why_not(const EnginePlan& plan) {
+  if (plan.kv_cache_bytes && plan.memory.kv_bytes() > *plan.kv_cache_bytes) {
+    return cat("does not fit: KV cache ",
+               human_bytes(static_cast<uint64_t>(plan.memory.kv_bytes())), " of ",
+               human_bytes(static_cast<uint64_t>(*plan.kv_cache_bytes)));
+  }
   return cat("does not fit: ", human_bytes(static_cast<uint64_t>(plan.memory.total_bytes())),
              " of ", human_bytes(static_cast<uint64_t>(plan.available_bytes)));
 }

@@ -304,6 +304,7 @@ int64_t CommandLine::get_int(std::string_view name) const {
   const OptionSpec& option = spec(name);
   const std::string text = text_or_default(name);
   if (is_number_word(option, text)) return 0;
+  if (option.type == OptionType::kBytes) return parse_bytes(text, name).value();
   // A choice of numbers ("16|32|64") reads as a number too.
   return parse_count(text, name).value();
 }

@@ -39,7 +39,7 @@ class CommandLine {
   bool is_set(std::string_view name) const;  // by anything but the built-in default
   OptionSource source(std::string_view name) const;
   bool get_flag(std::string_view name) const;
-  int64_t get_int(std::string_view name) const;    // kInt, kCount; a word ("auto") reads as 0
+  int64_t get_int(std::string_view name) const;    // kInt, kCount, kBytes; "auto" reads as 0
   double get_number(std::string_view name) const;  // kNumber; a word reads as 0
   std::string get_text(
       std::string_view name) const;  // kText, kChoice, kInt...; "" if there is none

@@ -29,6 +29,7 @@ enum class OptionType {
   kChoice,      // one of the words in value_name
   kInt,         // a whole number
   kCount,       // a whole number, with k, M, G (x1024)
+  kBytes,       // the same, with KiB, MiB, GiB, GB too
   kNumber,      // a finite number
   kChoiceList,  // words in a comma list
   kCountList,   // counts in a comma list

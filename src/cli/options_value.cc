@@ -45,6 +45,10 @@ Status check_element(const OptionSpec& spec, std::string_view text, std::string_
       ASSIGN_OR_RETURN(const int64_t value, parse_count(text, what));
       return check_range(spec, static_cast<double>(value), text, what);
     }
+    case OptionType::kBytes: {
+      ASSIGN_OR_RETURN(const int64_t value, parse_bytes(text, what));
+      return check_range(spec, static_cast<double>(value), text, what);
+    }
     case OptionType::kNumber: {
       ASSIGN_OR_RETURN(const double value, parse_double(text, what));
       return check_range(spec, value, text, what);
@@ -86,7 +90,7 @@ Result<bool> parse_bool(std::string_view text, std::string_view what) {
 
 bool is_number_word(const OptionSpec& spec, std::string_view text) {
   const bool number = spec.type == OptionType::kInt || spec.type == OptionType::kCount ||
-                      spec.type == OptionType::kNumber;
+                      spec.type == OptionType::kBytes || spec.type == OptionType::kNumber;
   return number && text == spec.default_text && !parse_double(text, "").ok();
 }
 

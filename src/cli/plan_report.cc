@@ -17,17 +17,21 @@ std::string model_line(const EnginePlan& plan) {
   return cat("model   ", m.architecture, ", ", plan.checkpoint->describe(), ", ", m.num_layers,
              " layers, ", m.num_q_heads, "/", m.num_kv_heads, " heads x ", m.head_dim, ", context ",
              with_separators(m.max_position), " (using ", with_separators(plan.memory.context),
-             plan.context_reduced ? ", the largest that fits into memory)" : ")");
+             !plan.context_reduced ? ")"
+             : plan.kv_cache_bytes ? ", the largest that fits into --kv-cache-memory)"
+                                   : ", the largest that fits into memory)");
 }
 
-std::string memory_line(const EnginePlan& plan) {
+std::string memory_line(const EnginePlan& plan, const Backend& backend) {
   const MemoryPlan& memory = plan.memory;
-  return cat("memory  weights ", bytes(memory.weight_bytes), " | KV ", bytes(memory.kv_bytes()),
-             " (", kv_format_name(memory.kv.format), ", retrieval heads ",
-             bytes(memory.retrieval_kv_bytes), ", streaming heads ",
-             bytes(memory.streaming_kv_bytes), ") | workspace ", bytes(memory.workspace_bytes),
-             " | other ", bytes(memory.other_bytes), " | total ", bytes(memory.total_bytes()),
-             " of ", bytes(plan.available_bytes), " available");
+  return cat(
+      "memory  weights ", bytes(memory.weight_bytes), " | KV ", bytes(memory.kv_bytes()), " (",
+      kv_format_name(memory.kv.format), ", retrieval heads ", bytes(memory.retrieval_kv_bytes),
+      ", streaming heads ", bytes(memory.streaming_kv_bytes), ") | workspace ",
+      bytes(memory.workspace_bytes), " | scratch ", bytes(memory.scratch_bytes), " | other ",
+      bytes(memory.other_bytes), " | total ", bytes(memory.total_bytes()), " of ",
+      bytes(plan.available_bytes), " available",
+      backend.is_host_memory() ? "" : cat(", and ", bytes(memory.host_bytes), " of the host"));
 }
 
 std::string sparse_line(const EnginePlan& plan) {
@@ -86,7 +90,7 @@ std::string adapter_line(const EnginePlan& plan) {
 std::vector<std::string> plan_lines(const EnginePlan& plan, const Backend& backend) {
   std::vector<std::string> lines = {cat("device  ", backend.describe()), model_line(plan)};
   if (plan.adapter != nullptr) lines.push_back(adapter_line(plan));
-  lines.push_back(memory_line(plan));
+  lines.push_back(memory_line(plan, backend));
   lines.push_back(sparse_line(plan));
   return lines;
 }
@@ -118,7 +122,9 @@ Json memory_json(const EnginePlan& plan) {
       .set("kv_streaming_bytes", memory.streaming_kv_bytes)
       .set("kv_bytes", memory.kv_bytes())
       .set("workspace_bytes", memory.workspace_bytes)
+      .set("scratch_bytes", memory.scratch_bytes)
       .set("other_bytes", memory.other_bytes)
+      .set("host_bytes", memory.host_bytes)
       .set("total_bytes", memory.total_bytes())
       .set("available_bytes", plan.available_bytes)
       .set("largest_context_that_fits", plan.largest_context);

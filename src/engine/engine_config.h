@@ -29,6 +29,9 @@ struct EngineConfig {
   KvFormat kv_format = KvFormat::kBF16;
   // Context in tokens. Absent: the model's, or the largest that fits into memory if that is less.
   std::optional<int64_t> max_model_len;
+  // Of keys, values and statistics, at most. Decides the context if max_model_len does not. Absent:
+  // what the context needs.
+  std::optional<int64_t> kv_cache_bytes;
   // A sequence can be resumed at any page boundary this many tokens before its end (kv_snapshot.h):
   // streaming heads keep more pages for it. 0: at its end only.
   int64_t resume_tokens = 0;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/checked_math.h"
 #include "base/file.h"
 #include "base/strings.h"
 #include "checkpoint/head_pattern_file.h"
@@ -84,6 +85,41 @@ Status decide_attention(const EngineConfig& config, EnginePlan* plan) {
   return {};
 }
 
+std::string bytes_text(int64_t bytes) { return human_bytes(static_cast<uint64_t>(bytes)); }
+
+// As --kv-cache-memory takes it.
+std::string mebibytes(int64_t bytes) { return cat(bytes >> 20, "MiB"); }
+
+// --kv-cache-memory is less than what `plan` needs. `held`: the context that it does hold.
+Status cache_too_small(const EnginePlan& plan, int64_t held) {
+  const MemoryPlan& memory = plan.memory;
+  const std::string need = cat("a context of ", with_separators(memory.context), " tokens needs ",
+                               bytes_text(memory.kv_bytes()), " of KV cache, --kv-cache-memory is ",
+                               bytes_text(*plan.kv_cache_bytes), ". ");
+  const std::string remedy =
+      cat("--kv-cache-memory ", mebibytes(round_up(memory.kv_bytes(), int64_t{1} << 20)), ".");
+  if (held == 0) return memory_error(cat(need, "Not even one token fits. Use ", remedy));
+  return memory_error(cat(need, "Largest that fits: ", with_separators(held),
+                          ". Use --max-model-len ", held, " or ", remedy));
+}
+
+// What `plan` needs is more than what is available; `cache` where the context comes from
+// --kv-cache-memory. `fits`: the largest plan that does fit.
+Status memory_too_small(const EnginePlan& plan, bool cache, const MemoryPlan& fits) {
+  const MemoryPlan& memory = plan.memory;
+  const std::string need =
+      cat("a context of ", with_separators(memory.context), " tokens needs ",
+          bytes_text(memory.total_bytes()), " (weights ", bytes_text(memory.weight_bytes),
+          ", KV cache ", bytes_text(memory.kv_bytes()), "), ", bytes_text(plan.available_bytes),
+          " are available. ");
+  if (fits.context == 0) return memory_error(cat(need, "Not even one token fits."));
+  const std::string remedy =
+      cache ? cat("--kv-cache-memory ", mebibytes(fits.kv_bytes()), ".")
+            : cat("--max-model-len ", fits.context, " or --kv-cache-dtype int8.");
+  return memory_error(
+      cat(need, "Largest that fits: ", with_separators(fits.context), ". Use ", remedy));
+}
+
 // The context, and the memory it needs.
 Status decide_context(const EngineConfig& config, const Backend& backend, MemoryCheck check,
                       EnginePlan* plan) {
@@ -96,25 +132,25 @@ Status decide_context(const EngineConfig& config, const Backend& backend, Memory
         with_separators(model.max_position), " (to extend it: --rope-scaling or --rope-theta)"));
   }
   plan->available_bytes = backend.available_bytes();
-  plan->memory = plan_memory(plan->inputs, wanted, backend);
-  const int64_t fits =
-      largest_context(plan->inputs, wanted, {.total_bytes = plan->available_bytes}, backend);
+  plan->kv_cache_bytes = config.kv_cache_bytes;
+  MemoryBudget budget;
+  budget.kv_bytes = config.kv_cache_bytes.value_or(budget.kv_bytes);
+  const int64_t held = largest_context(plan->inputs, wanted, budget, backend);
+  budget.total_bytes = plan->available_bytes;
+  const int64_t fits = largest_context(plan->inputs, held, budget, backend);
   plan->largest_context = fits;
-  if (fits == wanted || check == MemoryCheck::kReportOnly) return {};
-  if (!config.max_model_len && fits > 0) {
-    plan->context_reduced = true;
-    plan->memory = plan_memory(plan->inputs, fits, backend);
-    return {};
+  int64_t context = wanted;
+  const bool by_cache = config.kv_cache_bytes && !config.max_model_len;
+  if (by_cache && held > 0) {
+    context = held;
+  } else if (!config.max_model_len && check == MemoryCheck::kEnforce && fits > 0) {
+    context = fits;
   }
-  const std::string need =
-      cat("a context of ", with_separators(wanted), " tokens needs ",
-          human_bytes(static_cast<uint64_t>(plan->memory.total_bytes())), " (weights ",
-          human_bytes(static_cast<uint64_t>(plan->memory.weight_bytes)), ", KV cache ",
-          human_bytes(static_cast<uint64_t>(plan->memory.kv_bytes())), "), ",
-          human_bytes(static_cast<uint64_t>(plan->available_bytes)), " are available. ");
-  if (fits == 0) return memory_error(cat(need, "Not even one token fits."));
-  return memory_error(cat(need, "Largest that fits: ", with_separators(fits),
-                          ". Use --max-model-len ", fits, " or --kv-cache-dtype int8."));
+  plan->context_reduced = context < wanted;
+  plan->memory = plan_memory(plan->inputs, context, backend);
+  if (check == MemoryCheck::kReportOnly || fits == context) return {};
+  if (held < context) return cache_too_small(*plan, held);
+  return memory_too_small(*plan, by_cache, plan_memory(plan->inputs, fits, backend));
 }
 
 // The adapter, and what its config.json says instead of the model's.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/status.h"
@@ -20,8 +21,11 @@ struct EnginePlan {
   std::string pattern_path;  // "": no file
   MemoryPlan memory;
   int64_t available_bytes = 0;
-  int64_t largest_context = 0;   // that fits, up to the one asked for
-  bool context_reduced = false;  // the model's own context did not fit, and none was asked for
+  std::optional<int64_t> kv_cache_bytes;  // asked for (EngineConfig)
+  int64_t largest_context = 0;            // that fits, up to the one asked for
+  // The model's own context did not fit into memory, or into the cache asked for, and no context
+  // was asked for.
+  bool context_reduced = false;
 };
 
 enum class MemoryCheck { kEnforce, kReportOnly };

@@ -59,7 +59,7 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context, const Backen
 
 // What a plan may need at most.
 struct MemoryBudget {
-  int64_t total_bytes = 0;
+  int64_t total_bytes = std::numeric_limits<int64_t>::max();
   int64_t kv_bytes = std::numeric_limits<int64_t>::max();
   bool covers(const MemoryPlan& plan) const {
     return plan.total_bytes() <= total_bytes && plan.kv_bytes() <= kv_bytes;
