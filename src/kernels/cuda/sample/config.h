@@ -30,7 +30,7 @@ static_assert((int64_t{kPartTokens} << kLimbBits) <= int64_t{1} << 32, "no limb 
 
 // The most with which a vocabulary of equal logits sums to at most 2^63.
 constexpr int weight_bits(int64_t vocab_size) {
-  const int bits = 63 - std::bit_width(static_cast<uint64_t>(vocab_size) - 1);
+  const int bits = 63 - static_cast<int>(std::bit_width(static_cast<uint64_t>(vocab_size) - 1));
   return bits < kMaxWeightBits ? bits : kMaxWeightBits;
 }
 

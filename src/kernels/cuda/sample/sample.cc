@@ -55,17 +55,20 @@ void queue_draws(const SampleParams& params, int64_t num_drawn, int32_t* tokens,
     rows[n++] = row;
   }
   const int64_t num_parts = num_parts_of(vocab_size);
-  DrawArgs args{.logits = params.logits.as<float>(),
-                .vocab_size = static_cast<int32_t>(vocab_size),
-                .num_parts = static_cast<int32_t>(num_parts),
-                .weight_unit = std::ldexp(1.0, weight_bits(vocab_size)),
-                .rows = rows,
-                .tokens = tokens};
   std::byte* scratch = context->draws.bytes(draw_bytes(num_drawn, vocab_size));
-  args.histograms = reinterpret_cast<uint64_t*>(scratch);
-  args.part_above = args.histograms + num_drawn * kNumBins;
-  args.states = reinterpret_cast<DrawState*>(args.part_above + num_drawn * num_parts);
-  args.part_equal = reinterpret_cast<int32_t*>(args.states + num_drawn);
+  auto* histograms = reinterpret_cast<uint64_t*>(scratch);
+  uint64_t* part_above = histograms + num_drawn * kNumBins;
+  auto* states = reinterpret_cast<DrawState*>(part_above + num_drawn * num_parts);
+  const DrawArgs args{.logits = params.logits.as<float>(),
+                      .vocab_size = static_cast<int32_t>(vocab_size),
+                      .num_parts = static_cast<int32_t>(num_parts),
+                      .weight_unit = std::ldexp(1.0, weight_bits(vocab_size)),
+                      .rows = rows,
+                      .tokens = tokens,
+                      .states = states,
+                      .histograms = histograms,
+                      .part_above = part_above,
+                      .part_equal = reinterpret_cast<int32_t*>(states + num_drawn)};
   draw_tokens(args, num_drawn, filters, context->stream);
 }
 static_assert(alignof(DrawState) <= sizeof(uint64_t), "the parts of the scratch are aligned");
