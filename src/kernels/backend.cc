@@ -60,7 +60,7 @@ Result<std::unique_ptr<Backend>> make_backend(const BackendOptions& options) {
       return make_cpu_backend(options.num_threads, options.isa);
     case BackendKind::kCuda:
 #ifdef LSERVE_WITH_CUDA
-      return make_cuda_backend(options.num_threads, options.graphs);
+      return make_cuda_backend(options);
 #else
       return device_error(
           "cuda: this lserve was built without CUDA (scripts/build cuda); use --device cpu");

@@ -20,20 +20,34 @@ namespace lserve {
 
 namespace {
 
-// For what is in no plan: the kernels' scratch, recorded graphs, cuBLASLt, the driver.
-constexpr int64_t kReservedBytes = int64_t{512} << 20;
+// For what CUDA takes by itself once the backend is made, and no plan can know: the code of kernels
+// and of cuBLASLt, loaded when each is launched first, and recorded graphs. tests/allocations
+// checks that it is enough.
+constexpr int64_t kCudaReserveBytes = int64_t{256} << 20;
+
+cuda::ScratchSizes scratch_sizes(const ScratchLimits& limits) {
+  cuda::ScratchSizes sizes;
+  cuda::size_linear(limits, &sizes);
+  cuda::size_decode_attention(limits, &sizes);
+  cuda::size_sampling(limits, &sizes);
+  return sizes;
+}
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(cuda::DeviceInfo device, int num_threads, bool use_graphs)
+  CudaBackend(cuda::DeviceInfo device, int num_threads, bool use_graphs, double utilization)
       : device_(std::move(device)),
         use_graphs_(use_graphs),
+        utilization_(utilization),
         context_(device_.num_sms, num_threads),
         loader_(context_.stream, &context_.threads),
         graphs_(&context_) {}
   ~CudaBackend() override { static_cast<void>(cudaStreamSynchronize(context_.stream)); }
 
-  Status open() { return staging_.open(context_.stream); }
+  Status open() {
+    CHECK(utilization_ > 0 && utilization_ <= 1);
+    return staging_.open(context_.stream);
+  }
 
   std::string describe() const override {
     return cat("cuda, ", device_.name, ", ", device_.architecture(), ", ", device_.num_sms, " SMs");
@@ -55,11 +69,16 @@ class CudaBackend final : public Backend {
   }
   bool is_host_memory() const override { return false; }
   int64_t available_bytes() const override {
-    return std::max<int64_t>(0, cuda::free_device_bytes() - kReservedBytes);
+    return cuda::usable_bytes({.total = device_.total_bytes,
+                               .free = cuda::free_device_bytes(),
+                               .own = device_.own_bytes + cuda::live_device_bytes(),
+                               .utilization = utilization_,
+                               .reserve = kCudaReserveBytes});
   }
+  int64_t allocation_bytes(int64_t bytes) const override { return cuda::allocated_bytes(bytes); }
 
   int64_t weight_bytes(WeightFormat /*format*/, int64_t rows, int64_t columns) const override {
-    return rows * columns * int64_t{sizeof(bf16)};
+    return cuda::allocated_bytes(stored_bytes(rows, columns));
   }
   Result<Weight> load_weight(const RawWeight& raw) override {
     ASSIGN_OR_RETURN(Weight weight, new_weight(raw.rows, raw.columns));
@@ -77,10 +96,12 @@ class CudaBackend final : public Backend {
     return cuda::measure_ceilings(parts, &context_);
   }
 
+  int64_t scratch_bytes(const ScratchLimits& limits) const override {
+    return cuda::Context::device_bytes(scratch_sizes(limits));
+  }
   Status reserve(const ScratchLimits& limits) override {
-    cuda::reserve(limits, &context_);
-    cuda::reserve_sampling(limits, &context_);
-    return {};
+    loader_.release();
+    return context_.reserve(scratch_sizes(limits));
   }
 
   void embed(const EmbedParams& params) override { cuda::embed(params, &context_); }
@@ -119,16 +140,19 @@ class CudaBackend final : public Backend {
   void synchronize() override { CUDA_CHECK(cudaStreamSynchronize(context_.stream)); }
 
  private:
+  static int64_t stored_bytes(int64_t rows, int64_t columns) {
+    return rows * columns * int64_t{sizeof(bf16)};
+  }
   Result<Weight> new_weight(int64_t rows, int64_t columns) {
     Weight weight{WeightFormat::kBF16, rows, columns, {}};
-    const auto bytes = static_cast<size_t>(weight_bytes(weight.format, rows, columns));
-    ASSIGN_OR_RETURN(weight.data, allocate(bytes));
-    RETURN_IF_ERROR(cuda::prepare_linear(rows, columns, &context_));
+    ASSIGN_OR_RETURN(weight.data, allocate(static_cast<size_t>(stored_bytes(rows, columns))));
+    cuda::prepare_linear(rows, columns, &context_);
     return weight;
   }
 
   const cuda::DeviceInfo device_;
   const bool use_graphs_;
+  const double utilization_;
   cuda::Context context_;
   cuda::StagingRing staging_;
   cuda::WeightLoader loader_;
@@ -138,13 +162,15 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> make_cuda_backend(int num_threads, bool graphs) {
-  if (num_threads < 0) {
-    return usage_error(cat("--threads ", num_threads, ": must be 0 (all) or more"));
+Result<std::unique_ptr<Backend>> make_cuda_backend(const BackendOptions& options) {
+  if (options.num_threads < 0) {
+    return usage_error(cat("--threads ", options.num_threads, ": must be 0 (all) or more"));
   }
   ASSIGN_OR_RETURN(cuda::DeviceInfo device, cuda::open_device());
-  const int threads = num_threads > 0 ? num_threads : ThreadPool::available_threads();
-  auto backend = std::make_unique<CudaBackend>(std::move(device), threads, graphs);
+  const int threads =
+      options.num_threads > 0 ? options.num_threads : ThreadPool::available_threads();
+  auto backend = std::make_unique<CudaBackend>(std::move(device), threads, options.graphs,
+                                               options.gpu_memory_utilization);
   RETURN_IF_ERROR(backend->open());
   return std::unique_ptr<Backend>(std::move(backend));
 }

@@ -10,8 +10,8 @@
 
 namespace lserve {
 
-// num_threads: of the host, for loading and sampling; 0: as many as the process may use. Without
-// `graphs`, run_graph() just runs. kDevice (tensor/cuda/device_info.h), kMemory.
-Result<std::unique_ptr<Backend>> make_cuda_backend(int num_threads, bool graphs);
+// Threads are of the host, for loading. Without `graphs`, run_graph() just runs. kDevice
+// (tensor/cuda/device_info.h), kMemory.
+Result<std::unique_ptr<Backend>> make_cuda_backend(const BackendOptions& options);
 
 }  // namespace lserve

@@ -26,7 +26,9 @@ void decode_attention(const DecodeAttentionParams& params, Context* context);
 void sample(const SampleParams& params, Context* context);
 void log_probs(const LogProbParams& params, Context* context);
 
-// Scratch for decode steps up to these limits.
-void reserve(const DecodeLimits& limits, Context* context);
+// What they need in steps up to these limits: each sets the sizes of the scratch that it uses.
+void size_linear(const ScratchLimits& limits, ScratchSizes* sizes);
+void size_decode_attention(const ScratchLimits& limits, ScratchSizes* sizes);
+void size_sampling(const ScratchLimits& limits, ScratchSizes* sizes);
 
 }  // namespace lserve::cuda

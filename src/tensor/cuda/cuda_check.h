@@ -5,17 +5,15 @@
 
 #include <cuda_runtime_api.h>
 
+#include "tensor/cuda/fatal_device_error.h"
+
 namespace lserve::cuda {
 
-inline constexpr int kDeviceExitCode = 5;
-
-// Prints one line and ends the process with kDeviceExitCode, at once: it asks the device for
-// nothing and runs no destructors, which might wait for it.
-[[noreturn]] void fatal_device_error(const char* call, const char* file, int line,
-                                     const char* error);
+// With the name of the error and what CUDA says of it.
+[[noreturn]] void fatal_cuda_error(const char* call, const char* file, int line, cudaError_t error);
 
 inline void cuda_check(cudaError_t error, const char* call, const char* file, int line) {
-  if (error != cudaSuccess) fatal_device_error(call, file, line, cudaGetErrorName(error));
+  if (error != cudaSuccess) fatal_cuda_error(call, file, line, error);
 }
 
 }  // namespace lserve::cuda

@@ -8,6 +8,7 @@ namespace lserve::cuda {
 
 Status Scratch::reserve(size_t bytes) {
   if (bytes <= memory_.bytes()) return {};
+  CHECK(!queue_.sealed && "the step is larger than what Backend::reserve() was told");
   CHECK(!queue_.recording && "reserve() comes before the first graph");
   CHECK(!in_graph_ && "a graph holds the old address");
   memory_ = {};
@@ -24,15 +25,18 @@ std::byte* Scratch::bytes(size_t bytes) {
   return memory_.as<std::byte>();
 }
 
+Status HostScratch::reserve(size_t bytes) {
+  if (bytes <= memory_.bytes()) return {};
+  CHECK(!queue_.sealed && "the step is larger than what Backend::reserve() was told");
+  memory_ = {};
+  ASSIGN_OR_RETURN(memory_, allocate_pinned(bytes));
+  return {};
+}
+
 std::byte* HostScratch::bytes(size_t bytes) {
-  if (bytes > memory_.bytes()) {
-    memory_ = {};
-    auto grown = allocate_pinned(bytes + bytes / 4);
-    if (!grown.ok()) {
-      fatal_device_error("HostScratch::bytes", __FILE__, __LINE__,
-                         grown.status().message().c_str());
-    }
-    memory_ = std::move(grown).value();
+  const Status reserved = reserve(bytes);
+  if (!reserved.ok()) {
+    fatal_device_error("HostScratch::bytes", __FILE__, __LINE__, reserved.message().c_str());
   }
   return memory_.as<std::byte>();
 }
@@ -46,6 +50,27 @@ Context::Context(int sms, int num_threads) : num_sms(sms), threads(num_threads) 
 Context::~Context() {
   static_cast<void>(cudaStreamSynchronize(stream));
   static_cast<void>(cudaStreamDestroy(stream));
+}
+
+Status Context::reserve(const ScratchSizes& sizes) {
+  sealed = false;
+  RETURN_IF_ERROR(partials.reserve(sizes.partials));
+  RETURN_IF_ERROR(activations.reserve(sizes.activations));
+  RETURN_IF_ERROR(gemm_workspace.reserve(sizes.gemm_workspace));
+  RETURN_IF_ERROR(draws.reserve(sizes.draws));
+  RETURN_IF_ERROR(sampling_in.reserve(sizes.sampling_in));
+  RETURN_IF_ERROR(sampling_out.reserve(sizes.sampling_out));
+  sealed = true;
+  return {};
+}
+
+int64_t Context::device_bytes(const ScratchSizes& sizes) {
+  int64_t total = 0;
+  for (const size_t bytes :
+       {sizes.partials, sizes.activations, sizes.gemm_workspace, sizes.draws}) {
+    total += allocated_bytes(static_cast<int64_t>(bytes));
+  }
+  return total;
 }
 
 }  // namespace lserve::cuda

@@ -17,11 +17,12 @@ class Gemm;
 struct Queue {
   cudaStream_t stream = nullptr;
   bool recording = false;  // what is queued goes into a graph, and does not run yet
+  bool sealed = false;     // scratch has the size of the largest step, and grows no more
 };
 
-// Device memory that a launcher needs between its kernels. Grows when more is asked for than ever
-// before, which reserve() of the backend does ahead of the first step; never inside a graph, and
-// never once a graph knows its address.
+// Device memory that a launcher needs between its kernels. Context::reserve() sizes it ahead of the
+// first step. A backend without that, of a test, grows it when more is asked for than ever before,
+// but never inside a graph, and never once a graph knows its address.
 class Scratch {
  public:
   explicit Scratch(const Queue* queue) : queue_(*queue) {}
@@ -45,14 +46,31 @@ class Scratch {
 // The same of page-locked host memory, for results; kernels may write to it.
 class HostScratch {
  public:
+  explicit HostScratch(const Queue* queue) : queue_(*queue) {}
+
   template <typename T>
   T* of(int64_t count) {
     return reinterpret_cast<T*>(bytes(static_cast<size_t>(count) * sizeof(T)));
   }
 
+  // Grows ahead of time. kMemory.
+  Status reserve(size_t bytes);
+
  private:
   std::byte* bytes(size_t bytes);
+
+  const Queue& queue_;
   Buffer memory_;
+};
+
+// Bytes of each scratch.
+struct ScratchSizes {
+  size_t partials = 0;
+  size_t activations = 0;
+  size_t gemm_workspace = 0;
+  size_t draws = 0;
+  size_t sampling_in = 0;  // of the host, as the next
+  size_t sampling_out = 0;
 };
 
 struct Context : Queue {
@@ -62,14 +80,20 @@ struct Context : Queue {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
+  // Gives each scratch that size, for good: an operation that needs more ends the process. kMemory.
+  Status reserve(const ScratchSizes& sizes);
+  // What reserve() takes of the device.
+  static int64_t device_bytes(const ScratchSizes& sizes);
+
   int num_sms = 0;
-  ThreadPool threads;            // of the host: loading, sampling
-  Scratch partials{this};        // decode attention: unmerged splits
-  Scratch activations{this};     // linear: x in bf16
-  Scratch gemm_workspace{this};  // linear
-  HostScratch logits;            // sample: rows that the host looks at
-  HostScratch tokens;            // sample: what the device chose
-  std::unique_ptr<Gemm> gemm;    // linear: cuBLASLt and its choices
+  ThreadPool threads;              // of the host: loading
+  Scratch partials{this};          // decode attention: unmerged splits
+  Scratch activations{this};       // linear: x in bf16
+  Scratch gemm_workspace{this};    // linear
+  Scratch draws{this};             // sample: searches and sums of rows
+  HostScratch sampling_in{this};   // sample: parameters of rows; log_probs: targets
+  HostScratch sampling_out{this};  // their results
+  std::unique_ptr<Gemm> gemm;      // linear: cuBLASLt and its choices
 };
 
 }  // namespace lserve::cuda

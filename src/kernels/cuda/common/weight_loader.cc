@@ -35,9 +35,15 @@ Status WeightLoader::open() {
   for (Chunk& chunk : chunks_) {
     if (chunk.memory.data() != nullptr) continue;
     ASSIGN_OR_RETURN(chunk.memory, allocate_pinned(kChunkBytes));
+    if (chunk.taken != nullptr) continue;
     CUDA_CHECK(cudaEventCreateWithFlags(&chunk.taken, cudaEventDisableTiming));
   }
   return {};
+}
+
+void WeightLoader::release() {
+  CUDA_CHECK(cudaStreamSynchronize(stream_));
+  for (Chunk& chunk : chunks_) chunk.memory = {};
 }
 
 Status WeightLoader::load(const RawWeight& raw, bf16* device) {

@@ -27,6 +27,8 @@ class WeightLoader {
 
   // Queues the copies; `raw` is read before it returns. kMemory: no page-locked memory.
   Status load(const RawWeight& raw, bf16* device);
+  // Gives the page-locked memory back; the next load() takes it anew. Waits for the copies.
+  void release();
 
  private:
   struct Chunk {

@@ -72,11 +72,13 @@ void decode_attention(const DecodeAttentionParams& params, Context* context) {
   });
 }
 
-void reserve(const DecodeLimits& limits, Context* context) {
+void size_decode_attention(const ScratchLimits& limits, ScratchSizes* sizes) {
   // max_spans of a step may be rounded up to a power of two.
   const auto spans = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(limits.num_spans)));
-  context->partials.bytes(
-      static_cast<size_t>(limits.num_q_heads * partial_bytes(splits_of(spans), limits.head_dim)));
+  const int64_t splits = splits_of(spans);
+  if (splits <= 1) return;
+  sizes->partials =
+      static_cast<size_t>(limits.num_q_heads * partial_bytes(splits, limits.head_dim));
 }
 
 }  // namespace lserve::cuda

@@ -16,8 +16,8 @@ namespace lserve::cuda {
 
 namespace {
 
-// Rows of x that are rounded at a time, half as many if `precise`: what bounds the scratch.
-constexpr int64_t kTokensPerSlice = 2048;
+// Rows of x that are rounded at a time: what bounds the scratch. A precise one is rounded twice.
+constexpr int64_t tokens_per_slice(bool precise) { return precise ? 1024 : 2048; }
 
 FewRowsOutput few_rows_output(const LinearOutput& output) {
   return {.weight = output.weight,
@@ -78,8 +78,8 @@ void run_many(const LinearParams& params, Context* context) {
     }
   }
   if (!any) return;
-  const int64_t most = params.precise ? kTokensPerSlice / 2 : kTokensPerSlice;
-  bf16* high = context->activations.of<bf16>(kTokensPerSlice * columns);
+  const int64_t most = std::min(num_tokens, tokens_per_slice(params.precise));
+  bf16* high = context->activations.of<bf16>((params.precise ? 2 : 1) * most * columns);
   bf16* low = params.precise ? high + most * columns : nullptr;
   for (int64_t first = 0; first < num_tokens; first += most) {
     const RoundedSlice slice{first, std::min(most, num_tokens - first), high, low};
@@ -124,11 +124,16 @@ void add_low_rank(const LinearParams& params, Context* context) {
 
 }  // namespace
 
-Status prepare_linear(int64_t rows, int64_t columns, Context* context) {
-  if (!context->gemm->prepare(rows, columns)) return {};
-  RETURN_IF_ERROR(context->gemm_workspace.reserve(kGemmWorkspace));
-  return context->activations.reserve(static_cast<size_t>(kTokensPerSlice * columns) *
-                                      sizeof(bf16));
+void prepare_linear(int64_t rows, int64_t columns, Context* context) {
+  static_cast<void>(context->gemm->prepare(rows, columns));
+}
+
+void size_linear(const ScratchLimits& limits, ScratchSizes* sizes) {
+  const int64_t tokens = std::min(limits.num_tokens, tokens_per_slice(false));
+  const int64_t logit_rows = std::min(limits.num_logit_rows, tokens_per_slice(true));
+  const int64_t values = std::max(tokens, 2 * logit_rows) * limits.num_columns;
+  sizes->activations = static_cast<size_t>(values) * sizeof(bf16);
+  sizes->gemm_workspace = kGemmWorkspace;
 }
 
 void linear(const LinearParams& params, Context* context) {

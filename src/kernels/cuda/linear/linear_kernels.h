@@ -33,7 +33,7 @@ void round_to_bf16(const float* x, int64_t count, bf16* high, bf16* low, Context
 // out[t] = bias, or out[t] += bias.
 void add_bias(const float* bias, const TensorView& out, bool accumulate, Context* context);
 
-// Prepares for matrices of this shape, so that linear() allocates nothing for them. kMemory.
-Status prepare_linear(int64_t rows, int64_t columns, Context* context);
+// Chooses what multiplies matrices of this shape, which takes longer than multiplying.
+void prepare_linear(int64_t rows, int64_t columns, Context* context);
 
 }  // namespace lserve::cuda
