@@ -19,6 +19,9 @@ class Record {
   Record(std::string name, std::string command)
       : name_(std::move(name)), command_(std::move(command)) {}
 
+  // Where it was measured, unless on the processor.
+  void set_device(std::string device) { device_ = std::move(device); }
+
   // A figure without a bar.
   void add(const std::string& metric, double value, const std::string& unit) {
     figures_.push_back(figure(metric, value, unit));
@@ -36,7 +39,7 @@ class Record {
     std::ofstream(std::string(directory) + "/" + name_ + ".json")
         << Json::object()
                .set("name", name_)
-               .set("device", device())
+               .set("device", device_.empty() ? processor() : device_)
                .set("commit", commit != nullptr ? commit : "unknown")
                .set("date", today())
                .set("command", command_)
@@ -49,7 +52,7 @@ class Record {
   static Json figure(const std::string& metric, double value, const std::string& unit) {
     return Json::object().set("metric", metric).set("value", value).set("unit", unit);
   }
-  static std::string device() {
+  static std::string processor() {
     const auto info = read_file("/proc/cpuinfo", 1 << 20);
     const std::string key = "model name\t: ";
     const size_t at = info.ok() ? info->find(key) : std::string::npos;
@@ -65,6 +68,7 @@ class Record {
 
   std::string name_;
   std::string command_;
+  std::string device_;
   Json figures_ = Json::array();
 };
 
