@@ -119,6 +119,11 @@ int64_t kv_rounding(const KvCacheConfig& kv, const Backend& backend) {
   return bytes;
 }
 
+// The class of every KV head, which stays in the backend's memory (model/llama.h).
+int64_t pattern_list_bytes(const ModelConfig& model) {
+  return model.num_layers * model.num_kv_heads * int64_t{sizeof(int32_t)};
+}
+
 }  // namespace
 
 int64_t MemoryInputs::kept_window() const {
@@ -144,7 +149,8 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context, const Backen
   plan.scratch_bytes = backend.scratch_bytes(plan.scratch);
   const int64_t list_bytes = StepLists::planned_bytes(plan.step);
   plan.host_bytes = kHostReserveBytes + inputs.largest_tensor_bytes + list_bytes;
-  plan.other_bytes = backend.allocation_bytes(list_bytes) + kv_rounding(plan.kv, backend);
+  plan.other_bytes = backend.allocation_bytes(list_bytes) + kv_rounding(plan.kv, backend) +
+                     backend.allocation_bytes(pattern_list_bytes(inputs.config));
   if (backend.is_host_memory()) plan.other_bytes += plan.host_bytes;
   return plan;
 }

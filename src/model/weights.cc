@@ -131,7 +131,7 @@ int64_t planned_weight_bytes(const Checkpoint& checkpoint, const Backend& backen
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     total += tensor.shape.size() == 2
                  ? backend.weight_bytes(tensor.format, tensor.shape[0], tensor.shape[1])
-                 : tensor.shape[0] * static_cast<int64_t>(sizeof(float));
+                 : backend.allocation_bytes(tensor.shape[0] * int64_t{sizeof(float)});
   }
   return total;
 }
