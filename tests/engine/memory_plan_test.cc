@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/checked_math.h"
 #include "support/memory_backend.h"
 
 namespace lserve {
@@ -103,6 +104,82 @@ TEST(MemoryPlan, LargestContextIsTheLimitOrNothing) {
   const MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
   EXPECT_EQ(largest_of(inputs, 1000, int64_t{1} << 40), 1000);
   EXPECT_EQ(largest_of(inputs, 1000, 1 << 20), 0);
+}
+
+// A device with memory of its own, in blocks, and scratch of a size that tells what it was asked.
+class Device final : public testing::MemoryBackend {
+ public:
+  static constexpr int64_t kBlock = 1 << 20;
+  bool is_host_memory() const override { return false; }
+  int64_t allocation_bytes(int64_t bytes) const override { return round_up(bytes, kBlock); }
+  int64_t scratch_bytes(const ScratchLimits& limits) const override {
+    return kBlock * limits.num_spans;
+  }
+};
+
+TEST(MemoryPlan, WhatTheHostNeedsIsNoMatterOfADevice) {
+  MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
+  const MemoryPlan before = plan_memory(inputs, 4096, Device());
+  const MemoryPlan host_before = plan_of(inputs, 4096);
+  inputs.largest_tensor_bytes = int64_t{1} << 30;
+  const MemoryPlan device = plan_memory(inputs, 4096, Device());
+  EXPECT_EQ(device.total_bytes(), before.total_bytes());
+  EXPECT_EQ(device.host_bytes, before.host_bytes + inputs.largest_tensor_bytes);
+  // A backend in the host's memory shares it with the loader.
+  EXPECT_EQ(plan_of(inputs, 4096).total_bytes(),
+            host_before.total_bytes() + inputs.largest_tensor_bytes);
+}
+
+TEST(MemoryPlan, ScratchAndRoundingAreCounted) {
+  MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
+  inputs.config.num_layers = 3;
+  inputs.pattern = HeadPattern::uniform(3, 8, HeadClass::kRetrieval);
+  inputs.kv_format = KvFormat::kInt4;
+  const MemoryPlan plan = plan_memory(inputs, 3 * kPageSize, Device());
+  EXPECT_EQ(plan.scratch_bytes, 3 * Device::kBlock);
+  // A layer's three pages take less than a block; lists and the pattern's take one each.
+  EXPECT_LT(plan.kv_bytes(), 3 * Device::kBlock);
+  EXPECT_EQ(plan.other_bytes, 3 * Device::kBlock - plan.kv_bytes() + 2 * Device::kBlock);
+  EXPECT_EQ(plan.total_bytes(),
+            plan.kv_bytes() + plan.workspace_bytes + plan.scratch_bytes + plan.other_bytes);
+  EXPECT_EQ(plan.workspace_bytes % Device::kBlock, 0);
+}
+
+// The lists of a decode step: all pages where nothing is selected, else what a selection reads.
+TEST(MemoryPlan, ScratchIsOfTheLongestList) {
+  const auto spans = [](const MemoryInputs& inputs, int64_t context) {
+    return plan_of(inputs, context).scratch.num_spans;
+  };
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kDense, 0), 131072), 2048);
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kPages, 0), 131072), 4096 / 64 + 1);
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kPages, 0), 640), 10);
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kLServe, 4), 131072), 4096 / 64 + 1);
+  // A window that is wider than the budget: its sink, its pages, one more where it begins.
+  MemoryInputs wide = llama3_8b(AttentionMode::kLServe, 4);
+  wide.attention.local_tokens = 8192;
+  EXPECT_EQ(spans(wide, 131072), 2 + 128 + 1);
+  EXPECT_EQ(spans(wide, 640), 10 + 1);
+}
+
+TEST(MemoryPlan, ScratchIsOfTheWholeBatchAndChunk) {
+  MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
+  inputs.num_sequences = 100;
+  inputs.chunk = 777;
+  const ScratchLimits limits = plan_of(inputs, 4096).scratch;
+  EXPECT_EQ(limits.num_q_heads, 100 * 32);
+  EXPECT_EQ(limits.num_logit_rows, 100);
+  EXPECT_EQ(limits.num_tokens, 777);
+  EXPECT_EQ(limits.num_columns, 14336);
+  EXPECT_EQ(limits.vocab_size, 128256);
+}
+
+TEST(MemoryPlan, ACacheLimitBoundsTheContextToo) {
+  const MemoryInputs inputs = llama3_8b(AttentionMode::kLServe, 4);
+  const testing::MemoryBackend backend;
+  const int64_t kv = plan_of(inputs, 65536).kv_bytes();
+  EXPECT_EQ(largest_context(inputs, 1 << 20, {.kv_bytes = kv}, backend), 65536);
+  EXPECT_EQ(largest_context(inputs, 1 << 20, {.kv_bytes = kv - 1}, backend), 65536 - kPageSize);
+  EXPECT_EQ(largest_context(inputs, 1 << 20, {.total_bytes = 1 << 20, .kv_bytes = kv}, backend), 0);
 }
 
 TEST(MemoryPlan, ShortContextsNeedFewStreamingPages) {

@@ -11,7 +11,7 @@
 
 namespace lserve::testing {
 
-class MemoryBackend final : public Backend {
+class MemoryBackend : public Backend {
  public:
   // The first `max_allocations` calls of allocate() succeed.
   explicit MemoryBackend(int64_t max_allocations = std::numeric_limits<int64_t>::max())

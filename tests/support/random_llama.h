@@ -42,6 +42,7 @@ struct RandomLlama {
   // By full name of the module: "model.layers.0.self_attn.q_proj".
   std::map<std::string, Matrix> projections;
   Matrix embedding;
+  Matrix lm_head;  // empty: the embedding
 
   explicit RandomLlama(Random* random) : embedding(Matrix::random(kVocab, kHidden, 1.0, random)) {
     for (int64_t layer = 0; layer < kLayers; ++layer) {
@@ -60,19 +61,20 @@ struct RandomLlama {
     }
   }
 
-  static std::string config(int64_t max_position = 512, double theta = 10000) {
+  static std::string config(int64_t max_position = 512, double theta = 10000, bool tied = true) {
     return cat(R"({"architectures": ["LlamaForCausalLM"], "hidden_size": )", kHidden,
                R"(, "intermediate_size": )", kFfn, R"(, "num_hidden_layers": )", kLayers,
                R"(, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64,)",
                R"( "vocab_size": )", kVocab, R"(, "max_position_embeddings": )", max_position,
-               R"(, "rms_norm_eps": 1e-5, "rope_theta": )", theta,
-               R"(, "tie_word_embeddings": true, "hidden_act": "silu"})");
+               R"(, "rms_norm_eps": 1e-5, "rope_theta": )", theta, R"(, "tie_word_embeddings": )",
+               tied ? "true" : "false", R"(, "hidden_act": "silu"})");
   }
 
   void write(const TempDirectory& directory) const {
     SafetensorsWriter w;
     const std::vector<float> ones(kHidden, 1.0F);
     w.add("model.embed_tokens.weight", {kVocab, kHidden}, embedding.values);
+    if (lm_head.rows > 0) w.add("lm_head.weight", {kVocab, kHidden}, lm_head.values);
     w.add("model.norm.weight", {kHidden}, ones);
     for (const auto& [module, matrix] : projections) {
       w.add(module + ".weight", {matrix.rows, matrix.columns}, matrix.values);
@@ -81,7 +83,7 @@ struct RandomLlama {
       w.add(cat("model.layers.", layer, ".input_layernorm.weight"), {kHidden}, ones);
       w.add(cat("model.layers.", layer, ".post_attention_layernorm.weight"), {kHidden}, ones);
     }
-    directory.write("config.json", config());
+    directory.write("config.json", config(512, 10000, lm_head.rows == 0));
     directory.write("model.safetensors", w.build());
   }
 };
