@@ -19,36 +19,10 @@
 
 #include "kernels/cuda/prefill_attention/page_source.cuh"
 #include "kernels/cuda/prefill_attention/page_walk.cuh"
+#include "kernels/cuda/prefill_attention/query_rows.cuh"
 #include "kernels/cuda/ptx/mma.cuh"
 
 namespace lserve::cuda {
-
-inline constexpr int kKeyTiles = kPageSize / 8;
-
-// Rows g and g + 8 of a warp's 16, as the lanes of one quad hold them. `max` is the same in all
-// four; `sum` is each lane's share.
-template <int kHeadDim>
-struct RowPair {
-  ptx::FragmentA q[kHeadDim / 16];
-  ptx::FragmentC out[kHeadDim / 8] = {};
-  float max[2] = {-__builtin_huge_valf(), -__builtin_huge_valf()};
-  float sum[2] = {};
-  int32_t position[2];
-
-  __device__ void load_query(int i, const float* row, float scale, int t) {
-#pragma unroll
-    for (int step = 0; step < kHeadDim / 16; ++step) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float2 x = {0, 0};
-        if (row != nullptr) {
-          x = *reinterpret_cast<const float2*>(row + 16 * step + 8 * half + 2 * t);
-        }
-        q[step].x[2 * half + i] = ptx::pack_bf16x2(x.x * scale, x.y * scale);
-      }
-    }
-  }
-};
 
 template <int kHeadDim>
 __device__ inline void multiply_keys(const PageTile<kHeadDim>& keys, int lane,
@@ -69,66 +43,22 @@ __device__ inline void multiply_keys(const PageTile<kHeadDim>& keys, int lane,
   }
 }
 
-__device__ inline void mask_row(uint64_t visible, int i, int t,
-                                ptx::FragmentC (&scores)[kKeyTiles]) {
-#pragma unroll
-  for (int tile = 0; tile < kKeyTiles; ++tile) {
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const bool seen = (visible >> (8 * tile + 2 * t + j) & 1) != 0;
-      if (!seen) scores[tile].x[2 * i + j] = -__builtin_huge_valf();
-    }
-  }
-}
-
-// Turns the scores of rows g (i = 0) or g + 8 (i = 1) into weights, rounded, two in a word.
-template <int kHeadDim>
-__device__ inline void weigh_row(int i, const ptx::FragmentC (&scores)[kKeyTiles],
-                                 uint32_t (&weights)[kKeyTiles], RowPair<kHeadDim>* rows) {
-  float max = rows->max[i];
-#pragma unroll
-  for (int tile = 0; tile < kKeyTiles; ++tile) {
-    max = fmaxf(max, fmaxf(scores[tile].x[2 * i], scores[tile].x[2 * i + 1]));
-  }
-  max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 1));
-  max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
-  // A row that has seen no key yet has no maximum; its weights are zero by any other.
-  const float base = max == -__builtin_huge_valf() ? 0.0F : max;
-  const float factor = ptx::exp2_approx(rows->max[i] - base);
-  rows->max[i] = max;
-  float sum = 0;
-#pragma unroll
-  for (int tile = 0; tile < kKeyTiles; ++tile) {
-    const float x = ptx::exp2_approx(scores[tile].x[2 * i] - base);
-    const float y = ptx::exp2_approx(scores[tile].x[2 * i + 1] - base);
-    weights[tile] = ptx::pack_bf16x2(x, y);
-    sum += low_half(weights[tile]) + high_half(weights[tile]);
-  }
-  rows->sum[i] = __fmaf_rn(rows->sum[i], factor, sum);
-#pragma unroll
-  for (ptx::FragmentC& tile : rows->out) {
-    tile.x[2 * i] *= factor;
-    tile.x[2 * i + 1] *= factor;
-  }
-}
-
 template <int kHeadDim>
 __device__ inline void multiply_values(const PageTile<kHeadDim>& values, int lane,
-                                       const uint32_t (&upper)[kKeyTiles],
-                                       const uint32_t (&lower)[kKeyTiles],
+                                       const uint32_t (&weights)[2][kKeyTiles],
                                        RowPair<kHeadDim>* rows) {
   const uint32_t address = ptx::shared_address(values.bytes);
 #pragma unroll
   for (int step = 0; step < kKeyTiles / 2; ++step) {
-    const ptx::FragmentA weights = {
-        {upper[2 * step], lower[2 * step], upper[2 * step + 1], lower[2 * step + 1]}};
+    const ptx::FragmentA a = {{weights[0][2 * step], weights[1][2 * step], weights[0][2 * step + 1],
+                               weights[1][2 * step + 1]}};
 #pragma unroll
     for (int tile = 0; tile < kHeadDim / 8; tile += 2) {
       uint32_t x[4];
       ptx::ldmatrix_x4_trans(
           x, address + PageTile<kHeadDim>::at(16 * step + lane % 16, tile + lane / 16));
-      ptx::mma_m16n8k16(rows->out[tile], weights, {{x[0], x[1]}});
-      ptx::mma_m16n8k16(rows->out[tile + 1], weights, {{x[2], x[3]}});
+      ptx::mma_m16n8k16(rows->out[tile], a, {{x[0], x[1]}});
+      ptx::mma_m16n8k16(rows->out[tile + 1], a, {{x[2], x[3]}});
     }
   }
 }
@@ -152,43 +82,12 @@ __device__ inline void attend_page(PrefillSharedMemory<Layout>* shared,
       if ((visible & bad) != 0) rows->sum[i] = __uint_as_float(0x7FC00000U);  // NaN
     }
   }
-  uint32_t upper[kKeyTiles];
-  uint32_t lower[kKeyTiles];
-  weigh_row(0, scores, upper, rows);
-  weigh_row(1, scores, lower, rows);
-  multiply_values(stage->values, lane, upper, lower, rows);
-}
-
-// What a CTA's rows are.
-struct RowTile {
-  int first;     // of the item's rows: token * group + head of the group
-  int num_rows;  // of the item
-};
-
-// The element of q and out at which a row begins.
-__device__ inline int64_t row_offset(const PrefillArgs& args, const PrefillWork& item, int row,
-                                     int head_dim) {
-  const int64_t token = item.q_begin + row / args.group;
-  const int64_t head = int64_t{item.kv_head} * args.group + row % args.group;
-  return (token * args.num_q_heads + head) * head_dim;
-}
-
-template <int kHeadDim>
-__device__ inline void store_rows(const PrefillArgs& args, const PrefillWork& item, int row,
-                                  int num_rows, int lane, RowPair<kHeadDim>* rows) {
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    float sum = rows->sum[i];
-    sum += __shfl_xor_sync(kAllLanes, sum, 1);
-    sum += __shfl_xor_sync(kAllLanes, sum, 2);
-    if (row + 8 * i >= num_rows) continue;
-    float* out = args.out + row_offset(args, item, row + 8 * i, kHeadDim) + 2 * (lane % 4);
-#pragma unroll
-    for (int tile = 0; tile < kHeadDim / 8; ++tile) {
-      const float* x = rows->out[tile].x + 2 * i;
-      *reinterpret_cast<float2*>(out + 8 * tile) = {__fdiv_rn(x[0], sum), __fdiv_rn(x[1], sum)};
-    }
-  }
+  const float upper_factor = weigh_row(0, scores, rows);
+  const float lower_factor = weigh_row(1, scores, rows);
+  uint32_t weights[2][kKeyTiles];
+  pack_weights(scores, weights);
+  scale_out(upper_factor, lower_factor, rows);
+  multiply_values(stage->values, lane, weights, rows);
 }
 
 template <typename Layout>

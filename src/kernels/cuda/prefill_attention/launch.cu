@@ -6,6 +6,7 @@
 #include "kernels/cuda/common/cuda_check.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/prefill_attention/kernel.cuh"
+#include "kernels/cuda/prefill_attention/sm90_launch.h"
 
 namespace lserve::cuda {
 
@@ -51,6 +52,9 @@ void prefill_attention(const PrefillAttentionParams& params, Context* context) {
                    .scale = params.softmax_scale * std::numbers::log2e_v<float>};
   for (size_t i = 0; i < params.page_tables.size(); ++i) {
     args.page_tables[i] = params.page_tables[i].data();
+  }
+  if (kv.format == KvFormat::kBF16 && sm90_prefill_attention_runs_here()) {
+    return sm90_prefill_attention(args, params, context);
   }
   visit_layout(kv.format, kv.head_dim, [&](auto layout) {
     launch<decltype(layout)>(args, static_cast<int64_t>(params.work.size()), context->stream);

@@ -91,6 +91,23 @@ __device__ inline void expand_page(const std::byte* codes, int num_tokens,
   }
 }
 
+// Replaces those of 8 values that are not finite by zeros; whether there were any.
+__device__ inline bool zero_non_finite(std::byte* unit) {
+  auto* words = reinterpret_cast<uint32_t*>(unit);
+  const uint4 all = *reinterpret_cast<const uint4*>(unit);
+  const uint32_t in[4] = {all.x, all.y, all.z, all.w};
+  bool found = false;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const bool low = (in[j] & 0x7F80U) == 0x7F80U;
+    const bool high = (in[j] & 0x7F800000U) == 0x7F800000U;
+    if (!low && !high) continue;
+    words[j] = in[j] & (low ? 0xFFFF0000U : ~0U) & (high ? 0xFFFFU : ~0U);
+    found = true;
+  }
+  return found;
+}
+
 // Replaces values that are not finite by zeros and gives the tokens that had some, as bits: a row
 // that does not see such a token must not meet it, for zero times NaN is NaN. Called by the whole
 // CTA where rows see different tokens; on return all threads may read the tile.
@@ -101,18 +118,7 @@ __device__ inline uint64_t clean_values(PrefillSharedMemory<Layout>* shared,
   bool found = false;
   for (int i = threadIdx.x; i < kPageSize * Tile::kUnits; i += kPrefillThreads) {
     const int row = i / Tile::kUnits;
-    auto* words = reinterpret_cast<uint32_t*>(values->bytes + Tile::at(row, i % Tile::kUnits));
-    const uint4 all = *reinterpret_cast<const uint4*>(words);
-    const uint32_t unit[4] = {all.x, all.y, all.z, all.w};
-    bool bad = false;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const bool low = (unit[j] & 0x7F80U) == 0x7F80U;
-      const bool high = (unit[j] & 0x7F800000U) == 0x7F800000U;
-      if (!low && !high) continue;
-      words[j] = unit[j] & (low ? 0xFFFF0000U : ~0U) & (high ? 0xFFFFU : ~0U);
-      bad = true;
-    }
+    const bool bad = zero_non_finite(values->bytes + Tile::at(row, i % Tile::kUnits));
     if (bad) atomicOr(&shared->bad_tokens[row / 32], 1U << (row % 32));
     found = found || bad;
   }
