@@ -28,6 +28,7 @@ constexpr std::array kShapes = {
     NamedShape{"llama-2-7b", 32, 4096, 11008, 32, 32, 128, 32000, 10000, false},
     NamedShape{"minitron-4b", 32, 3072, 9216, 32, 8, 128, 128256, 500000, false},
     NamedShape{"llama-3.2-1b", 16, 2048, 8192, 32, 8, 64, 128256, 500000, true},
+    NamedShape{"smollm2-135m", 30, 576, 1536, 9, 3, 64, 49152, 100000, true},
     NamedShape{"tiny", 4, 256, 512, 8, 2, 64, 1024, 10000, false},
 };
 

@@ -29,18 +29,6 @@ SelectorGroup selector_group(const std::string& word) {
   return SelectorGroup::kMax;
 }
 
-BackendOptions backend_options(const CommandLine& options) {
-  BackendOptions backend;
-  const std::string device = options.get_text("device");
-  if (device == "reference") backend.kind = BackendKind::kReference;
-  if (device == "cuda") backend.kind = BackendKind::kCuda;
-  backend.graphs = !options.get_flag("no-cuda-graphs");
-  backend.gpu_memory_utilization = options.get_number("gpu-memory-utilization");
-  backend.num_threads = static_cast<int>(options.get_int("threads"));
-  backend.isa = cpu_isa_by_name(options.get_text("cpu-isa")).value_or(CpuIsa::kAuto);
-  return backend;
-}
-
 // What only a GPU has a use for is refused elsewhere, but for what --dump-config writes of itself.
 Status check_device_options(const CommandLine& options, BackendKind kind) {
   constexpr std::string_view kName = "gpu-memory-utilization";
@@ -69,6 +57,18 @@ AttentionConfig attention_config(const CommandLine& options) {
 }
 
 }  // namespace
+
+BackendOptions backend_options(const CommandLine& options) {
+  BackendOptions backend;
+  const std::string device = options.get_text("device");
+  if (device == "reference") backend.kind = BackendKind::kReference;
+  if (device == "cuda") backend.kind = BackendKind::kCuda;
+  backend.graphs = !options.get_flag("no-cuda-graphs");
+  backend.gpu_memory_utilization = options.get_number("gpu-memory-utilization");
+  backend.num_threads = static_cast<int>(options.get_int("threads"));
+  backend.isa = cpu_isa_by_name(options.get_text("cpu-isa")).value_or(CpuIsa::kAuto);
+  return backend;
+}
 
 std::optional<AttentionMode> parse_attention(const std::string& word) {
   for (const AttentionMode mode : {AttentionMode::kDense, AttentionMode::kStreaming,

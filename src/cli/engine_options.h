@@ -15,6 +15,8 @@ namespace lserve {
 // What --attention, the sparse options, --max-model-len and so on ask for. kUsage: no model, or a
 // value that only makes sense together with others.
 Result<EngineConfig> engine_config(const CommandLine& options);
+// What --device, --threads and so on ask for; the cpu for "auto" (open_backend).
+BackendOptions backend_options(const CommandLine& options);
 // A word of --attention; "auto" is absent.
 std::optional<AttentionMode> parse_attention(const std::string& word);
 

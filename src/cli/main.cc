@@ -79,6 +79,8 @@ Status dispatch(CommandLine& options) {
       return perplexity_verb(options);
     case Verb::kBenchLatency:
       return latency_verb(options);
+    case Verb::kBenchKernel:
+      return kernel_verb(options);
     case Verb::kNone:
       break;
   }

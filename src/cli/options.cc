@@ -32,9 +32,21 @@ const char* source_name(OptionSource source) {
   return "?";
 }
 
+// The verbs that begin with the first word are `known`; the second word names none of them.
+Status unknown_second_word(std::span<const std::string> args,
+                           const std::vector<std::string>& known) {
+  const std::string given = args.size() > 1 ? args[0] + " " + args[1] : args[0];
+  std::string list;
+  for (const std::string& words : known) list += cat(list.empty() ? "" : " or ", words);
+  const auto guess = args.size() > 1 ? did_you_mean(given, known) : std::nullopt;
+  return usage_error(
+      cat("unknown command ", quoted(given), "; did you mean ", guess.value_or(list), "?"));
+}
+
 // The verb that the first words name; words_used tells how many they are.
 Result<Verb> find_verb(std::span<const std::string> args, size_t& words_used) {
   std::vector<std::string> known;
+  std::vector<std::string> of_that_word;  // "bench latency", "bench kernel"
   for (const VerbSpec& spec : verb_table()) {
     const std::string words(spec.words);
     const size_t space = words.find(' ');
@@ -44,9 +56,9 @@ Result<Verb> find_verb(std::span<const std::string> args, size_t& words_used) {
     if (words_used == 1 || (args.size() > 1 && args[1] == words.substr(space + 1))) {
       return spec.verb;
     }
-    const std::string given = args.size() > 1 ? args[0] + " " + args[1] : args[0];
-    return usage_error(cat("unknown command ", quoted(given), "; did you mean ", words, "?"));
+    of_that_word.push_back(words);
   }
+  if (!of_that_word.empty()) return unknown_second_word(args, of_that_word);
   const bool is_path = args[0].find('/') != std::string::npos || args[0].ends_with(".gguf");
   if (is_path) {
     return usage_error(
@@ -139,11 +151,18 @@ Result<CommandLine> CommandLine::parse(std::span<const std::string> args,
   RETURN_IF_ERROR(line.take_config_file());
   // Last: what they mean depends on whether somebody else names the model.
   RETURN_IF_ERROR(line.take_positionals(positionals));
-  if (line.get_text("model").empty() && !line.get_flag("dump-config")) {
-    return usage_error(cat(verb_spec(line.verb_).words,
-                           ": MODEL is missing: a Hugging Face directory or a .gguf file"));
-  }
+  if (!line.get_flag("dump-config")) RETURN_IF_ERROR(line.check_complete());
   return line;
+}
+
+Status CommandLine::check_complete() const {
+  const std::string_view words = verb_spec(verb_).words;
+  if (find_option(verb_, "op") != nullptr) {
+    if (is_set("op")) return {};
+    return usage_error(cat(words, ": OP is missing: ", spec("op").help));
+  }
+  if (!get_text("model").empty()) return {};
+  return usage_error(cat(words, ": MODEL is missing: a Hugging Face directory or a .gguf file"));
 }
 
 Result<std::vector<std::string>> CommandLine::take_words(std::span<const std::string> args) {
@@ -198,7 +217,7 @@ Status CommandLine::take_positionals(std::span<const std::string> words) {
     return find_option(verb_, name) == nullptr || source(name) == OptionSource::kCommandLine;
   };
   size_t next = 0;
-  for (const std::string_view name : {"model", "prompt"}) {
+  for (const std::string_view name : {"op", "model", "prompt"}) {
     if (is_taken(name) || next >= words.size()) continue;
     // With LSERVE_MODEL (or a file) naming the model, a word alone is the prompt; a model that is
     // there still wins over it.

@@ -63,6 +63,8 @@ class CommandLine {
   // Takes the options, and gives back the other words.
   Result<std::vector<std::string>> take_words(std::span<const std::string> args);
   Status take_option(std::span<const std::string> args, size_t& next);
+  // kUsage if what every command of that verb needs is missing.
+  Status check_complete() const;
   Status take_positionals(std::span<const std::string> words);
   Status take_config_file();
   Status take_environment(const Environment& environment);

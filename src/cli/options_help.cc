@@ -78,8 +78,11 @@ std::string verbs_text() {
 std::string help_text(Verb verb, HelpKind kind) {
   if (verb == Verb::kNone) return verbs_text();
   const VerbSpec& spec = verb_spec(verb);
-  std::string out = cat("Usage: lserve ", spec.words, " [OPTIONS] ", spec.positionals, "\n",
-                        spec.summary, "\nMODEL: Hugging Face directory or .gguf file\n");
+  std::string out =
+      cat("Usage: lserve ", spec.words, " [OPTIONS] ", spec.positionals, "\n", spec.summary, "\n");
+  if (spec.positionals.starts_with("MODEL")) {
+    out += "MODEL: Hugging Face directory or .gguf file\n";
+  }
   std::string_view group;
   for (const OptionSpec& option : option_table()) {
     if ((option.verbs & verb_bit(verb)) == 0) continue;

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/strings.h"
+#include "cli/options_kernel_rows.h"
 
 namespace lserve {
 
@@ -19,7 +20,9 @@ constexpr uint32_t kBench = verb_bit(Verb::kBenchLatency);
 constexpr uint32_t kCompute = kRun | kEval | kBench;
 constexpr uint32_t kPlan = kCompute | kInfo;  // whatever changes the memory plan
 constexpr uint32_t kText = kRun | kTokenize | kEval;
-constexpr uint32_t kEvery = kPlan | kTokenize;
+// What says how attention is done, and on which device.
+constexpr uint32_t kOperations = kPlan | kKernelVerb;
+constexpr uint32_t kEvery = kOperations | kTokenize;
 constexpr uint32_t kGlobal = kEvery | verb_bit(Verb::kNone);
 
 // attention/attention_config.h's limits, which validate() enforces for every source.
@@ -45,20 +48,22 @@ Status check_not_empty(std::string_view value, std::string_view what) {
   return usage_error(cat(what, ": the value is empty"));
 }
 
-constexpr std::array<VerbSpec, 5> kVerbs = {{
+constexpr std::array<VerbSpec, 6> kVerbs = {{
     {Verb::kRun, "run", "MODEL [PROMPT]", 2, "answer a prompt; a terminal without one is a chat"},
     {Verb::kInfo, "info", "MODEL", 1, "shapes, files, tokenizer and memory plan of a model"},
     {Verb::kTokenize, "tokenize", "MODEL [PROMPT]", 2, "token ids of a text"},
     {Verb::kEvalPerplexity, "eval perplexity", "MODEL [PROMPT]", 2, "how well it predicts a text"},
     {Verb::kBenchLatency, "bench latency", "MODEL", 1, "prefill and decode speed by context"},
+    {Verb::kBenchKernel, "bench kernel", "OP", 1,
+     "speed of single operations, in parts of what the device can do"},
 }};
 
-constexpr auto kOptions = std::to_array<OptionSpec>({
+constexpr auto kRows = std::to_array<OptionSpec>({
     // Input
     {.name = "model",
      .short_name = "-m",
      .group = kInputGroup,
-     .verbs = kEvery,
+     .verbs = kPlan | kTokenize,
      .type = OptionType::kText,
      .value_name = "PATH",
      .help = "the model, instead of the argument MODEL; with LSERVE_MODEL set, one argument that "
@@ -297,7 +302,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .common = true},
     {.name = "streaming-fraction",
      .group = kSparseGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kNumber,
      .value_name = "F",
      .default_text = "0.5",
@@ -306,7 +311,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .max = 1},
     {.name = "sink-tokens",
      .group = kSparseGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kCount,
      .value_name = "N",
      .default_text = "128",
@@ -315,7 +320,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .max = kMaxWindow},
     {.name = "local-tokens",
      .group = kSparseGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kCount,
      .value_name = "N",
      .default_text = "256",
@@ -333,7 +338,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .max = kMaxWindow},
     {.name = "token-budget",
      .group = kSparseGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kCount,
      .value_name = "N",
      .default_text = "4096",
@@ -343,7 +348,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .common = true},
     {.name = "logical-page-size",
      .group = kSparseGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kChoice,
      .value_name = "16|32|64",
      .default_text = "16",
@@ -359,7 +364,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .max = kPageTokens},
     {.name = "page-score",
      .group = kSparseGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kChoice,
      .value_name = "minmax|mean-std",
      .default_text = "minmax",
@@ -407,7 +412,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .common = true},
     {.name = "gpu-memory-utilization",
      .group = kMemoryGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kNumber,
      .value_name = "F",
      .default_text = "0.90",
@@ -463,7 +468,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
     // Device
     {.name = "device",
      .group = kDeviceGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kChoice,
      .value_name = "auto|cpu|cuda|reference",
      .default_text = "auto",
@@ -471,11 +476,11 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
              "loops, the oracle"},
     {.name = "no-cuda-graphs",
      .group = kDeviceGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .help = "launch every kernel of a decode step by itself: the same tokens, slower"},
     {.name = "cpu-isa",
      .group = kDeviceGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kChoice,
      .value_name = "auto|generic|avx2|avx512|avx512_bf16",
      .default_text = "auto",
@@ -483,7 +488,7 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
     {.name = "threads",
      .short_name = "-t",
      .group = kDeviceGroup,
-     .verbs = kPlan,
+     .verbs = kOperations,
      .type = OptionType::kInt,
      .value_name = "N",
      .default_text = "auto",
@@ -539,6 +544,13 @@ constexpr auto kOptions = std::to_array<OptionSpec>({
      .common = true,
      .command_line_only = true},
 });
+
+constexpr auto kOptions = [] {
+  std::array<OptionSpec, kKernelRows.size() + kRows.size()> all{};
+  std::copy(kRows.begin(), kRows.end(),
+            std::copy(kKernelRows.begin(), kKernelRows.end(), all.begin()));
+  return all;
+}();
 
 }  // namespace
 

@@ -13,13 +13,13 @@
 
 namespace lserve {
 
-enum class Verb { kNone, kRun, kInfo, kTokenize, kEvalPerplexity, kBenchLatency };
+enum class Verb { kNone, kRun, kInfo, kTokenize, kEvalPerplexity, kBenchLatency, kBenchKernel };
 
 struct VerbSpec {
   Verb verb;
   std::string_view words;        // "eval perplexity"
   std::string_view positionals;  // "MODEL [PROMPT]"
-  int max_positionals;           // they fill the options "model", then "prompt" (options.cc)
+  int max_positionals;           // they fill "op" or "model", then "prompt" (options.cc)
   std::string_view summary;
 };
 

@@ -13,5 +13,6 @@ Status info_verb(CommandLine& options);        // info.cc
 Status tokenize_verb(CommandLine& options);    // tokenize.cc
 Status perplexity_verb(CommandLine& options);  // perplexity_verb.cc
 Status latency_verb(CommandLine& options);     // latency_verb.cc
+Status kernel_verb(CommandLine& options);      // kernel_verb.cc
 
 }  // namespace lserve

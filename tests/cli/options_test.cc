@@ -77,7 +77,7 @@ TEST(Options, EveryDefaultIsAValidValue) {
     const size_t space = text.find(' ');
     words.push_back(text.substr(0, space));
     if (space != std::string::npos) words.push_back(text.substr(space + 1));
-    words.push_back("m");
+    words.push_back(verb.verb == Verb::kBenchKernel ? "linear" : "m");
     for (const OptionSpec& option : option_table()) {
       const bool mine = (option.verbs & verb_bit(verb.verb)) != 0;
       if (!mine || option.default_text.empty()) continue;
@@ -159,8 +159,9 @@ TEST(Options, MissingValues) {
 TEST(Options, UnknownOptionsAreExplained) {
   EXPECT_TRUE(has(error_of({"run", "m", "--atention", "dense"}), "did you mean --attention?"));
   EXPECT_TRUE(has(error_of({"run", "m", "-temp", "1"}), "did you mean --temp?"));
-  EXPECT_TRUE(has(error_of({"run", "m", "--repetitions", "2"}), "but of: bench latency"));
-  EXPECT_TRUE(has(error_of({"run", "m", "-r", "2"}), "but of: bench latency"));
+  EXPECT_TRUE(
+      has(error_of({"run", "m", "--repetitions", "2"}), "but of: bench kernel, bench latency"));
+  EXPECT_TRUE(has(error_of({"run", "m", "-r", "2"}), "but of: bench kernel, bench latency"));
   EXPECT_TRUE(has(error_of({"run", "m", "---n", "2"}), "unknown option"));
   EXPECT_TRUE(has(error_of({"run", "m", "--n", "2"}), "unknown option"));
   EXPECT_TRUE(has(error_of({"run", "m", "--", "a", "b"}), "unexpected argument \"b\""));
@@ -172,7 +173,9 @@ TEST(Options, Verbs) {
   EXPECT_EQ(must_parse({}).help(), HelpKind::kCommon);
   EXPECT_TRUE(has(error_of({"rum", "m"}), "did you mean run?"));
   EXPECT_TRUE(has(error_of({"eval"}), "did you mean eval perplexity?"));
-  EXPECT_TRUE(has(error_of({"bench", "throughput"}), "did you mean bench latency?"));
+  EXPECT_TRUE(has(error_of({"bench", "latancy"}), "did you mean bench latency?"));
+  EXPECT_TRUE(has(error_of({"bench", "speed"}), "did you mean bench latency or bench kernel?"));
+  EXPECT_TRUE(has(error_of({"bench", "kernel"}), "OP is missing: all, or some of embed"));
   EXPECT_TRUE(has(error_of({"a/b.gguf"}), "did you mean run a/b.gguf?"));
   EXPECT_TRUE(has(error_of({"--json", "run", "m"}), "the command comes before"));
   EXPECT_TRUE(has(error_of({"run"}), "MODEL is missing"));
