@@ -1,5 +1,5 @@
-// Logits that are not finite end the request that they belong to, with an error, on every backend;
-// those that share its steps do not notice.
+// Logits that are not finite end the request that they belong to, with an error, on every backend.
+// Those that share its steps do not notice.
 #include <gtest/gtest.h>
 
 #include <array>

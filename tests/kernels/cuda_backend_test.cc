@@ -1,6 +1,7 @@
 // What the cuda backend promises beyond the operations: memory, graphs, weights, and that a row
 // does not notice how many come along at the sizes of real models. Skipped where there is no GPU.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -148,11 +149,17 @@ TEST_F(CudaBackend, GraphsRepeatWithTheMemoryOfTheMoment) {
   EXPECT_EQ(calls, 1 + 4) << "recorded once, run four times";
 }
 
-TEST_F(CudaBackend, LinearAllocatesNothing) {
+TEST_F(CudaBackend, LinearAllocatesNothingBeyondWhatIsReserved) {
   const Weight weight = random_weight(256, 512);
   DeviceTensor x(backend_.get(), {5000, 512});
   DeviceTensor y(backend_.get(), {5000, 256});
   const LinearOutput output{.weight = &weight, .out = y.view};
+  ScratchLimits limits;
+  limits.num_logit_rows = limits.num_tokens = 5000;
+  limits.num_columns = 512;
+  const int64_t free = cuda::free_device_bytes();
+  ASSERT_TRUE(backend_->reserve(limits).ok());
+  EXPECT_LE(free - cuda::free_device_bytes(), backend_->scratch_bytes(limits) + (2 << 20));
   const int64_t before = cuda::num_device_allocations();
   for (const bool precise : {false, true}) {
     backend_->linear({.x = x.view, .outputs = {&output, 1}, .precise = precise});
@@ -160,6 +167,35 @@ TEST_F(CudaBackend, LinearAllocatesNothing) {
   backend_->linear({.x = x.view, .outputs = {&output, 1}, .rows = RowCount::kFew});
   backend_->synchronize();
   EXPECT_EQ(cuda::num_device_allocations(), before);
+}
+
+// A plan that is too small is a mistake of the program: it is told, and nothing grows.
+TEST_F(CudaBackend, AStepBeyondWhatIsReservedEndsTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const Weight weight = random_weight(256, 512);
+  ScratchLimits limits;
+  limits.num_tokens = 99;
+  limits.num_columns = 512;
+  ASSERT_TRUE(backend_->reserve(limits).ok());
+  const auto multiply = [&](int64_t tokens) {
+    DeviceTensor x(backend_.get(), {tokens, 512});
+    DeviceTensor y(backend_.get(), {tokens, 256});
+    const LinearOutput output{.weight = &weight, .out = y.view};
+    backend_->linear({.x = x.view, .outputs = {&output, 1}});
+    backend_->synchronize();
+  };
+  multiply(99);
+  EXPECT_DEATH(multiply(100), "larger than what Backend::reserve");
+}
+
+TEST_F(CudaBackend, PageLockedMemoryIsRefusedToo) {
+  const auto refused = cuda::allocate_pinned(size_t{1} << 50);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().kind(), ErrorKind::kMemory);
+  EXPECT_EQ(refused.status().message(), "cannot allocate 1024.00 TiB of page-locked host memory");
+  // The refusal is forgotten: the device goes on.
+  DeviceTensor x(backend_.get(), {4, 64}, std::vector<float>(4 * 64, 1.0F));
+  EXPECT_EQ(x.values()[255], 1.0F);
 }
 
 std::vector<float> linear(Backend* backend, const Weight& weight, const std::vector<float>& x,
@@ -209,7 +245,8 @@ TEST_F(CudaBackend, LinearRowsAreIndependentAtModelSizes) {
   }
 }
 
-// An error at run time ends the process: at once, with the exit code of devices and the cause.
+// An error at run time ends the process: within two seconds, with the exit code of devices and the
+// cause.
 // (Making a backend anew in the child is most of the time that this takes.)
 TEST_F(CudaBackend, AFaultEndsTheProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
@@ -218,6 +255,7 @@ TEST_F(CudaBackend, AFaultEndsTheProcess) {
     const TensorView nowhere(reinterpret_cast<float*>(uintptr_t{1} << 44), {4, 64});
     backend_->silu_mul({.gate = x.view, .up = x.view, .out = nowhere});
     std::atexit([] { std::_Exit(99); });  // would show that exit() was called
+    ::alarm(2);                           // a signal would show that it took longer
     backend_->synchronize();
   };
   EXPECT_EXIT(fault(), ::testing::ExitedWithCode(5),

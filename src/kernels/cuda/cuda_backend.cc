@@ -20,11 +20,6 @@ namespace lserve {
 
 namespace {
 
-// For what CUDA takes by itself once the backend is made, and no plan can know: the code of kernels
-// and of cuBLASLt, loaded when each is launched first, and recorded graphs. tests/allocations
-// checks that it is enough.
-constexpr int64_t kCudaReserveBytes = int64_t{256} << 20;
-
 cuda::ScratchSizes scratch_sizes(const ScratchLimits& limits) {
   cuda::ScratchSizes sizes;
   cuda::size_linear(limits, &sizes);
@@ -73,7 +68,7 @@ class CudaBackend final : public Backend {
                                .free = cuda::free_device_bytes(),
                                .own = device_.own_bytes + cuda::live_device_bytes(),
                                .utilization = utilization_,
-                               .reserve = kCudaReserveBytes});
+                               .reserve = cuda::kCudaReserveBytes});
   }
   int64_t allocation_bytes(int64_t bytes) const override { return cuda::allocated_bytes(bytes); }
 

@@ -31,6 +31,11 @@ int64_t live_device_bytes();
 int64_t num_device_allocations();
 int64_t num_pinned_allocations();
 
+// Kept free for what CUDA takes by itself once a backend is made, and no plan can know: the code of
+// kernels and of cuBLASLt, loaded when each is launched first, and recorded graphs. That it is
+// enough is tested (tests/allocations).
+inline constexpr int64_t kCudaReserveBytes = int64_t{256} << 20;
+
 // What a process may still allocate on a device that it may use a share of.
 struct DeviceShare {
   int64_t total = 0;  // bytes of the device
