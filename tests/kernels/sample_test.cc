@@ -303,25 +303,63 @@ TEST_P(SampleTest, AFilterOfOneTokenIsGreedy) {
   });
 }
 
-// Of equal logits, ranks are ids: top_k and top_p keep the lower half, min_p all of them.
+// Of equal logits, ranks are ids: top_k and top_p keep the lower half, min_p all of them; and a
+// draw is the number's share of what is kept.
 TEST_P(SampleTest, EqualLogitsAreKeptByTheirIds) {
-  constexpr int32_t kVocab = 9000;
-  constexpr int32_t kHalf = kVocab / 2;
-  const std::vector<float> flat(kVocab, -2.5F);
-  const auto highest = [&](SamplingParams s) {
-    s.temperature = 0.8F;
-    int32_t result = 0;
-    for (int64_t i = 0; i < 300; ++i) {
-      result = std::max(result, sample_one(&backend(), flat, s, i));
-    }
-    return result;
-  };
-  for (const SamplingParams& s : {SamplingParams{.top_k = kHalf}, SamplingParams{.top_p = 0.5F}}) {
-    const int32_t most = highest(s);
-    EXPECT_LT(most, kHalf);
-    EXPECT_GT(most, kHalf * 9 / 10);
+  for (const int32_t vocab : {9000, 3'000'000}) {
+    const std::vector<float> flat(static_cast<size_t>(vocab), -2.5F);
+    const int32_t half = vocab / 2;
+    const auto check = [&](SamplingParams s, int32_t num_kept) {
+      s.temperature = 0.8F;
+      s.seed = test_seed();
+      for (int64_t i = 0; i < (vocab < 10000 ? 50 : 3); ++i) {
+        EXPECT_EQ(sample_one(&backend(), flat, s, i),
+                  static_cast<int32_t>(number_of(s.seed, i) * num_kept))
+            << "vocabulary " << vocab << ", " << num_kept << " kept, position " << i;
+      }
+    };
+    check({.top_k = half}, half);
+    check({.top_p = 0.5F}, half);
+    check({.min_p = 1}, vocab);
+    check({}, vocab);
   }
-  EXPECT_GT(highest({.min_p = 1}), kVocab * 9 / 10);
+}
+
+// Few different logits: the edge of top_k or top_p falls among equals, and more probable tokens
+// follow it in the order of ids.
+TEST_P(SampleTest, DrawsTheOraclesTokenAmongTies) {
+  constexpr size_t kVocab = 9000;
+  for_each_case(test_cases(100), [&](Random& random, int64_t) {
+    std::vector<float> logits(kVocab);
+    for (float& x : logits) x = static_cast<float>(random.integer(0, 2));
+    SamplingParams s{.temperature = 1, .seed = random.next()};
+    if (random.integer(0, 1) == 0) {
+      s.top_k = static_cast<int32_t>(random.integer(1, int64_t{kVocab}));
+    } else {
+      s.top_p = static_cast<float>(random.uniform(0.05, 1));
+    }
+    const Oracle oracle(logits, s, epsilon_of(is_cuda(), kVocab));
+    for (int64_t position = 0; position < 4; ++position) {
+      const int32_t token = sample_one(&backend(), logits, s, position);
+      EXPECT_TRUE(oracle.tokens(number_of(s.seed, position)).contains(token))
+          << token << "; top_k " << s.top_k << " top_p " << s.top_p;
+    }
+  });
+}
+
+// Three million tokens, of which the last has half of the weight that top_k keeps.
+TEST_P(SampleTest, VocabulariesHaveNoLimit) {
+  constexpr int32_t kVocab = 3'000'000;
+  constexpr int32_t kOthers = kVocab / 2;
+  std::vector<float> logits(size_t{kVocab}, 0.0F);
+  logits.back() = std::log(static_cast<float>(kOthers));
+  const SamplingParams s{.temperature = 1, .top_k = kOthers + 1, .seed = test_seed()};
+  for (int64_t i = 0; i < 10; ++i) {
+    const double share = 2 * number_of(s.seed, i);
+    const int32_t token = sample_one(&backend(), logits, s, i);
+    const int32_t expected = share < 1 ? static_cast<int32_t>(share * kOthers) : kVocab - 1;
+    EXPECT_NEAR(token, expected, share < 1 ? 3 : 0) << "position " << i;
+  }
 }
 
 // Chi-square over the positions of one seed: the draws follow the distribution, and all of it.

@@ -28,9 +28,9 @@ inline constexpr int kNumLimbs = 3;
 inline constexpr int kMaxWeightBits = kNumLimbs * kLimbBits - 1;
 static_assert((int64_t{kPartTokens} << kLimbBits) <= int64_t{1} << 32, "no limb overflows");
 
-// The most with which a vocabulary of equal logits sums to at most 2^63.
-constexpr int weight_bits(int64_t vocab_size) {
-  const int bits = 63 - static_cast<int>(std::bit_width(static_cast<uint64_t>(vocab_size) - 1));
+// The most with which so many equal logits sum to at most 2^63.
+constexpr int weight_bits(int64_t num_tokens) {
+  const int bits = 63 - static_cast<int>(std::bit_width(static_cast<uint64_t>(num_tokens) - 1));
   return bits < kMaxWeightBits ? bits : kMaxWeightBits;
 }
 
@@ -39,9 +39,10 @@ struct DrawRow {
   int32_t row = 0;    // of the logits
   int32_t top_k = 0;  // less than the vocabulary; 0: off
   double temperature = 1;
-  double log_min_p = 0;  // -infinity: off
-  double top_p = 1;      // 1: off
-  uint64_t random = 0;   // the draw's number in [0, 1), times 2^64
+  double log_min_p = 0;    // -infinity: off
+  double top_p = 1;        // 1: off
+  double weight_unit = 0;  // 2^weight_bits of as many tokens as are added up
+  uint64_t random = 0;     // the draw's number in [0, 1), times 2^64
 };
 
 // A head of the row in descending order, ties by id: the tokens whose key is above `key`, and the
@@ -70,7 +71,6 @@ struct DrawArgs {
   const float* logits;  // [rows, vocab_size]
   int32_t vocab_size;
   int32_t num_parts;     // of a row
-  double weight_unit;    // 2^weight_bits
   const DrawRow* rows;   // [num_drawn]  of the host, page-locked
   int32_t* tokens;       // [rows]  of the host, page-locked; holds the tokens of argmax_rows
   DrawState* states;     // [num_drawn]

@@ -49,9 +49,9 @@ __device__ inline Scan scan_over_cta(uint64_t own, ScanSharedMemory* shared) {
   return {before + through, total};
 }
 
-__device__ inline uint64_t weight_of(const DrawArgs& args, const DrawState& state, float logit) {
+__device__ inline uint64_t weight_of(const DrawState& state, float logit) {
   const double distance = static_cast<double>(logit) - state.max;
-  return __double2ull_rn(exp(distance * state.inverse_temperature) * args.weight_unit);
+  return __double2ull_rn(exp(distance * state.inverse_temperature) * state.row.weight_unit);
 }
 
 __device__ inline void add(uint64_t* sum, uint64_t x) {
@@ -151,7 +151,7 @@ __device__ inline void count_part(const DrawArgs& args, const DrawState& state, 
     if constexpr (kMeasure == Measure::kTokens) {
       atomicAdd(&shared->bins[0][bin], 1U);
     } else {
-      const uint64_t weight = weight_of(args, state, logit);
+      const uint64_t weight = weight_of(state, logit);
 #pragma unroll
       for (int limb = 0; limb < kLimbs; ++limb) {
         const auto bits =
@@ -175,7 +175,7 @@ __device__ inline void count_part(const DrawArgs& args, const DrawState& state, 
     const Head head = state.head;
     if (blockIdx.y == 0 && threadIdx.x == 0 && head.num_equal > 0 && (head.key & known) == prefix) {
       add(histogram + bin_of(head.key, level),
-          weight_of(args, state, number_of_key(head.key)) * static_cast<uint64_t>(head.num_equal));
+          weight_of(state, number_of_key(head.key)) * static_cast<uint64_t>(head.num_equal));
     }
   }
 }
@@ -233,7 +233,7 @@ __device__ inline void find_digit(const DrawArgs& args, int level, DrawState* st
   }
   uint64_t num_equal = left - above;
   if constexpr (kMeasure == Measure::kWeights) {
-    const uint64_t weight = weight_of(args, *state, number_of_key(key));
+    const uint64_t weight = weight_of(*state, number_of_key(key));
     num_equal = (num_equal + weight - 1) / weight;
   }
   state->head = {key, static_cast<int32_t>(num_equal)};
@@ -276,7 +276,7 @@ __device__ inline void sum_part(const DrawArgs& args, const DrawState& state,
     if (id >= args.vocab_size) continue;
     const float logit = row[id];
     const uint32_t key = sort_key(logit);
-    if (key > state.head.key) above += weight_of(args, state, logit);
+    if (key > state.head.key) above += weight_of(state, logit);
     if (key == state.head.key) ++equal;
   }
   above = scan_over_cta(above, &shared->scan).total;
@@ -293,7 +293,7 @@ __device__ inline void choose_part(const DrawArgs& args, const DrawState& state,
                                    DrawSharedMemory* shared) {
   const int64_t first = int64_t{blockIdx.x} * args.num_parts;
   const uint64_t edge =
-      state.head.num_equal == 0 ? 0 : weight_of(args, state, number_of_key(state.head.key));
+      state.head.num_equal == 0 ? 0 : weight_of(state, number_of_key(state.head.key));
   uint64_t own = 0;
   for (int part = threadIdx.x; part < args.num_parts; part += kDrawThreads) {
     own += __ldcg(args.part_above + first + part);
@@ -341,7 +341,7 @@ __device__ inline void choose_token(const DrawArgs& args, const DrawState& state
     const float logit = exists ? row[first + i] : 0.0F;
     const uint32_t key = exists ? sort_key(logit) : 0;
     is_edge[i] = key == state.head.key;
-    weights[i] = key >= state.head.key && exists ? weight_of(args, state, logit) : 0;
+    weights[i] = key >= state.head.key && exists ? weight_of(state, logit) : 0;
     equal += is_edge[i] ? 1 : 0;
   }
   uint64_t rank = static_cast<uint64_t>(shared->equal_before) +

@@ -37,6 +37,7 @@ DrawRow draw_row(const SampleRow& row, int64_t index, int64_t vocab_size) {
   draw.temperature = static_cast<double>(s.temperature);
   draw.log_min_p = std::log(static_cast<double>(std::max(0.0F, s.min_p)));
   draw.top_p = std::min(1.0, static_cast<double>(s.top_p));
+  draw.weight_unit = std::ldexp(1.0, weight_bits(draw.top_k > 0 ? draw.top_k : vocab_size));
   // uniform() has 53 bits.
   draw.random = static_cast<uint64_t>(host::uniform_of(s.seed, row.position) * 0x1p53) << 11;
   return draw;
@@ -62,7 +63,6 @@ void queue_draws(const SampleParams& params, int64_t num_drawn, int32_t* tokens,
   const DrawArgs args{.logits = params.logits.as<float>(),
                       .vocab_size = static_cast<int32_t>(vocab_size),
                       .num_parts = static_cast<int32_t>(num_parts),
-                      .weight_unit = std::ldexp(1.0, weight_bits(vocab_size)),
                       .rows = rows,
                       .tokens = tokens,
                       .states = states,
