@@ -198,6 +198,27 @@ TEST_F(CudaBackend, PageLockedMemoryIsRefusedToo) {
   EXPECT_EQ(x.values()[255], 1.0F);
 }
 
+TEST_F(CudaBackend, SamplingAllocatesNothingOnceReserved) {
+  constexpr int64_t kRows = 7;
+  constexpr int64_t kVocab = 32003;
+  Random random(9);
+  DeviceTensor logits(backend_.get(), {kRows, kVocab},
+                      make(Values::kNormal, kRows * kVocab, kVocab, &random));
+  ASSERT_TRUE(backend_->reserve({.num_logit_rows = kRows, .vocab_size = kVocab}).ok());
+  const int64_t before = cuda::num_device_allocations();
+  SampleRow row{.sampling = {.temperature = 1, .top_k = 50, .top_p = 0.9F, .min_p = 0.01F}};
+  std::vector<SampleRow> rows(kRows, row);
+  std::vector<int32_t> tokens(kRows, -7);
+  std::vector<double> log_probs(kRows, 7.0);
+  backend_->sample({.logits = logits.view, .rows = rows, .tokens = tokens});
+  backend_->log_probs({.logits = logits.view, .targets = tokens, .log_probs = log_probs});
+  EXPECT_EQ(cuda::num_device_allocations(), before);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    EXPECT_GE(tokens[i], 0);
+    EXPECT_LT(log_probs[i], 0);
+  }
+}
+
 std::vector<float> linear(Backend* backend, const Weight& weight, const std::vector<float>& x,
                           RowCount rows) {
   const int64_t tokens = static_cast<int64_t>(x.size()) / weight.columns;
