@@ -122,6 +122,34 @@ TEST(Options, SizesTakeUnits) {
   EXPECT_EQ(bench.get_int("decode-tokens"), 8);
 }
 
+TEST(Options, BytesTakeUnitsOfBothKinds) {
+  const auto bytes = [](const std::string& size) {
+    return must_parse({"run", "m", "--kv-cache-memory", size}).get_int("kv-cache-memory");
+  };
+  EXPECT_EQ(bytes("8GiB"), int64_t{8} << 30);
+  EXPECT_EQ(bytes("1.5MiB"), 3 << 19);
+  EXPECT_EQ(bytes("2GB"), 2'000'000'000);
+  EXPECT_EQ(bytes("64k"), 65536);
+  EXPECT_EQ(bytes("4096"), 4096);
+  EXPECT_EQ(bytes("auto"), 0);
+  EXPECT_TRUE(has(error_of({"run", "m", "--kv-cache-memory", "0"}), "at least 1"));
+  EXPECT_TRUE(has(error_of({"run", "m", "--kv-cache-memory", "much"}), "\"much\" is not a size"));
+  EXPECT_TRUE(has(error_of({"run", "m", "--kv-cache-memory", "-1GiB"}), "at least 1"));
+}
+
+TEST(Options, AShareOfTheGpuIsAboveNoneAndAtMostAll) {
+  const auto error = [](const char* share) {
+    return error_of({"info", "m", "--gpu-memory-utilization", share});
+  };
+  EXPECT_EQ(must_parse({"run", "m"}).get_number("gpu-memory-utilization"), 0.9);
+  EXPECT_EQ(error("1"), "(accepted)");
+  EXPECT_EQ(error("0.001"), "(accepted)");
+  EXPECT_TRUE(has(error("0"), "must be above 0"));
+  EXPECT_TRUE(has(error("-0.5"), "at least 0"));
+  EXPECT_TRUE(has(error("1.01"), "at most 1"));
+  EXPECT_TRUE(has(error("90%"), "is not a number"));
+}
+
 TEST(Options, TheSameNameMayDifferByVerb) {
   EXPECT_EQ(
       must_parse({"bench", "latency", "m", "--attention", "dense,lserve"}).get_texts("attention"),

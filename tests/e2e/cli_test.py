@@ -394,8 +394,57 @@ class BadInput(unittest.TestCase):
         process.stdout.close()
         self.assertEqual(process.wait(timeout=60), 1)
 
-    def test_devices(self):
-        self.expect(5, lserve("run", MODEL, "x", "--device", "cuda"), "cuda")
+    def test_a_device_that_is_not_there(self):
+        for verb in (["run"], ["info"], ["eval", "perplexity"], ["bench", "latency"]):
+            prompt = ["x"] if verb[0] in ("run", "eval") else []
+            # Where there is a GPU, CUDA shows none of it.
+            done = lserve(*verb, MODEL, *prompt, "--device", "cuda",
+                          env={"CUDA_VISIBLE_DEVICES": ""})
+            self.expect(5, done, "error[device]: cuda: this ", "--device cpu")
+            self.assertRegex(done.stderr, "(has no NVIDIA driver|shows no NVIDIA GPU|"
+                                          "was built without CUDA)")
+            self.assertEqual(done.stdout, "")
+
+    def test_a_share_of_the_gpu_needs_one(self):
+        for device in ("cpu", "reference"):
+            self.expect(2, lserve("info", MODEL, "--device", device, "--gpu-memory-utilization",
+                                  "0.5"), "--gpu-memory-utilization", "--device cuda")
+        # auto: refused as well where it comes down to the CPU.
+        self.expect(2, lserve("info", MODEL, "--gpu-memory-utilization", "0.5",
+                              env={"CUDA_VISIBLE_DEVICES": ""}), "--gpu-memory-utilization")
+        self.expect(2, lserve("info", MODEL, env={"LSERVE_GPU_MEMORY_UTILIZATION": "0.5",
+                                                  "LSERVE_DEVICE": "cpu"}), "the device is not")
+        # What --dump-config writes of itself is read back.
+        dump = lserve("info", MODEL, "--dump-config", "--device", "cpu").stdout
+        dump = "\n".join(x for x in dump.splitlines() if not x.startswith("lora-scale"))
+        config = self.write("dump.toml", dump.encode())
+        self.assertEqual(lserve("info", "--config", config).returncode, 0)
+
+    def test_kv_cache_memory(self):
+        # 8 KiB a token.
+        out = json.loads(lserve("info", MODEL, "--kv-cache-memory", "8MiB", "--json").stdout)
+        self.assertEqual(out["memory"]["context"], 1024)
+        self.assertEqual(out["memory"]["kv_bytes"], 8 << 20)
+        out = run_json(QUESTION, "-n", "4", "--kv-cache-memory", "8MiB")
+        self.assertEqual(out["usage"]["completion_tokens"], 4)
+        self.expect(2, lserve("run", MODEL, "x" * 2000, "--kv-cache-memory", "8MiB"), "1,024")
+        for verb in (["run"], ["eval", "perplexity"]):
+            self.expect(4, lserve(*verb, MODEL, "hello", "-c", "2k", "--kv-cache-memory", "8MiB"),
+                        "16.00 MiB", "8.00 MiB", "--max-model-len 1024", "--kv-cache-memory 16MiB")
+        done = lserve("bench", "latency", MODEL, "-p", "100,2k", "-n", "2", "-r", "1",
+                      "--kv-cache-memory", "8MiB")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("does not fit: KV cache", done.stdout)
+        self.assertIn("| dense | 1 | 100 |", done.stdout)
+
+    def test_logits_that_are_not_finite(self):
+        adapter = self.dir / "huge"
+        write_adapter(adapter, {"lora_A": ([2, 384], 1.0), "lora_B": ([256, 2], 3e38)})
+        for sampling in ([], ["--temp", "0.8"]):
+            done = lserve("run", MODEL, QUESTION, "-n", "8", "--lora", adapter, *sampling)
+            self.expect(1, done, "error[runtime]: the logits at position", "are not finite")
+        self.expect(1, lserve("eval", "perplexity", MODEL, "hello", "--lora", adapter),
+                    "not finite")
 
     def test_full_disk(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
