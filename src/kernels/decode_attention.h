@@ -17,14 +17,11 @@
 #include <span>
 
 #include "kernels/paged_kv_view.h"
-#include "kernels/scratch_limits.h"
 #include "tensor/tensor.h"
 
 namespace lserve {
 
 inline constexpr int kDecodeSplit = 8;  // spans
-
-using DecodeLimits = ScratchLimits;
 
 // Query heads of one sequence that read the same list from one KV head: a whole GQA group, or a
 // part of it. K and V are read once for all of them.
