@@ -1,17 +1,20 @@
-// kernel_bench: how near each operation of the cpu backend comes to what the machine can do.
+// kernel_bench: how near single operations come to what the machine can do.
+//
+//   kernel_bench OP [options of lserve bench kernel] [--no-vendor] [--commit ID] [--record FILE]
+//
+// The cases of `lserve bench kernel` (evaluation/kernel_bench/), on a GPU with the time of a
+// vendor's kernel beside ours, in the same run: cuBLASLt for linear, cuDNN for attention.
 //
 //   kernel_bench [--isa NAME] [--threads N] [--filter linear|prefill|decode|
 //                page_scores|tokens|ceilings] [--no-baseline] [--commit ID] [--json FILE]
 //
-// Prints for each workload the median time of one call, its rate, the part of the ceiling measured
-// in this process, and how much faster it is than the reference backend in this process; only the
-// ceilings with --filter ceilings. --json writes the record that documents quote.
-#include <sys/utsname.h>
-
+// The cpu backend at the shapes of SmolLM2-135M, in the formats of its files: for each workload the
+// median time of one call, its rate, the part of the ceiling measured in this process, and how much
+// faster it is than the reference backend in this process; only the ceilings with --filter
+// ceilings. --json and --record write the record that documents quote.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -19,6 +22,8 @@
 
 #include "base/json.h"
 #include "base/strings.h"
+#include "kernel_bench_record.h"
+#include "kernel_bench_shapes.h"
 #include "kernel_bench_workloads.h"
 
 namespace lserve::bench {
@@ -87,15 +92,6 @@ Unit unit_of(Bound bound, const Ceilings& ceilings) {
   return {"", 1, 0};
 }
 
-Json figure(const std::string& metric, double value, const char* unit, double low, double high) {
-  Json entry = Json::object();
-  entry.set("metric", metric);
-  entry.set("value", value);
-  entry.set("unit", unit);
-  entry.set("spread", Json::Array{Json(low), Json(high)});
-  return entry;
-}
-
 // The read ceiling is measured before and after: what other tenants leave of the memory's speed
 // changes within seconds, and a figure counts only beside the ceiling of its own moment.
 Json measure_workload(const Workload& workload, Ceilings ceilings, const Options& options,
@@ -160,20 +156,6 @@ std::string cpu_model() {
   return "unknown";
 }
 
-std::string system_release() {
-  utsname system{};
-  return ::uname(&system) == 0 ? cat(system.sysname, " ", system.release) : "";
-}
-
-std::string today() {
-  const std::time_t seconds = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&seconds, &utc);
-  char text[16];
-  std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
-  return text;
-}
-
 Status run(const Options& options) {
   auto made = make_backend({BackendKind::kCpu, options.threads, options.isa});
   if (!made.ok()) return made.status();
@@ -182,27 +164,21 @@ Status run(const Options& options) {
   Backend* backend = made.value().get();
   ASSIGN_OR_RETURN(const Ceilings ceilings, backend->measure_ceilings(CeilingParts::kAll));
   std::printf("%s\nceilings: %s\n", backend->describe().c_str(), describe(ceilings).c_str());
-  Json record = Json::object();
-  record.set("name", "cpu_kernels");
-  record.set("device", cat(cpu_model(), "; ", backend->describe()));
-  record.set("driver", system_release());
-  record.set("commit", options.commit);
-  record.set("date", today());
-  record.set("command", options.command);
-  record.set("seed", static_cast<int64_t>(kSeed));
-  record.set("ceilings", to_json(ceilings));
   Json figures = Json::array();
   Random random(kSeed);
   const Bench bench{backend, reference.value().get(), &random};
   for (const Workload& workload : make_workloads(bench, options.filter)) {
     figures.push_back(measure_workload(workload, ceilings, options, backend));
   }
-  record.set("figures", figures);
   if (options.json.empty()) return {};
-  std::ofstream out(options.json);
-  out << record.dump(1) << "\n";
-  if (!out.flush()) return runtime_error(cat("cannot write ", options.json));
-  return {};
+  return write_record(options.json,
+                      {.name = "cpu_kernels",
+                       .device = cat(cpu_model(), "; ", backend->describe()),
+                       .driver = system_release(),
+                       .commit = options.commit,
+                       .command = options.command,
+                       .seed = static_cast<int64_t>(kSeed)},
+                      ceilings, std::move(figures));
 }
 
 Result<Options> parse(int argc, char** argv) {
@@ -238,9 +214,14 @@ Result<Options> parse(int argc, char** argv) {
   return options;
 }
 
+Status bench_cpu(int argc, char** argv) {
+  ASSIGN_OR_RETURN(const Options options, parse(argc, argv));
+  return run(options);
+}
+
 int main_program(int argc, char** argv) {
-  const auto options = parse(argc, argv);
-  const Status status = options.ok() ? run(options.value()) : options.status();
+  const bool of_shapes = argc > 1 && argv[1][0] != '-';
+  const Status status = of_shapes ? bench_shapes({argv + 1, argv + argc}) : bench_cpu(argc, argv);
   if (status.ok()) return 0;
   std::fprintf(stderr, "error: %s\n", status.message().c_str());
   return status.kind() == ErrorKind::kUsage ? 2 : 1;

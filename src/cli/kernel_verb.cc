@@ -27,6 +27,7 @@ Status kernel_verb(CommandLine& options) {
     print(cat(device, "\nshape ", options.get_text("shape"), "; ceilings: ", describe(ceilings),
               "\n\n", table_head(/*with_vendor=*/false)));
   }
+  const TimingOptions timing{options.get_int("repetitions"), !options.get_flag("no-cuda-graphs")};
   Json figures = Json::array();
   bool any_fits = false;
   std::string why_not;
@@ -34,8 +35,7 @@ Status kernel_verb(CommandLine& options) {
     // A backend reserves what operations need besides once, so each workload has its own.
     backend.reset();
     ASSIGN_OR_RETURN(backend, open_backend(options, config));
-    ASSIGN_OR_RETURN(const KernelFigure figure,
-                     measure_workload(*backend, workload, options.get_int("repetitions")));
+    ASSIGN_OR_RETURN(const KernelFigure figure, measure_workload(*backend, workload, timing));
     any_fits |= figure.does_not_fit.empty();
     why_not = cat(figure.op, ", ", figure.what, ": ", figure.does_not_fit);
     if (!json) print(table_row(figure, ceilings, /*with_vendor=*/false));

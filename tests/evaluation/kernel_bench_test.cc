@@ -177,12 +177,13 @@ TEST(KernelBench, EveryOperationRuns) {
         for (const KernelWorkload& workload : must_make(c)) {
           auto backend = make_backend({.kind = kind, .num_threads = 2});
           if (!backend.ok() && kind == BackendKind::kCuda) return;
-          const auto figure = measure_workload(**backend, workload, 2);
+          const auto figure = measure_workload(**backend, workload, {.repeats = 2});
           ASSERT_TRUE(figure.ok()) << figure.status().message();
           EXPECT_EQ(figure->does_not_fit, "") << op.name;
           ASSERT_EQ(figure->times.seconds.size(), 2U);
           EXPECT_GT(figure->times.median(), 0) << op.name;
-          EXPECT_EQ(figure->times.in_graph, kind == BackendKind::kCuda && op.name != "sample");
+          const bool in_graph = kind == BackendKind::kCuda && op.name != "sample";
+          EXPECT_EQ(figure->times.timing == Timing::kGraph, in_graph) << op.name;
           EXPECT_GT(figure->bytes, 0) << op.name;
         }
       }
@@ -217,7 +218,7 @@ TEST(KernelBench, WhatDoesNotFitSaysSoWithBothNumbers) {
     c.tokens = op.name == "prefill_attention" ? 64 : 1000;
     c.batch = 8;
     for (const KernelWorkload& workload : must_make(c)) {
-      const auto figure = measure_workload(backend, workload, 1);
+      const auto figure = measure_workload(backend, workload, {.repeats = 1});
       ASSERT_TRUE(figure.ok()) << figure.status().message();
       EXPECT_TRUE(figure->does_not_fit.starts_with("does not fit: ")) << op.name;
       EXPECT_TRUE(figure->does_not_fit.ends_with(" of 1.00 KiB")) << figure->does_not_fit;

@@ -28,13 +28,13 @@ double timed(Backend& backend, FunctionRef<void()> operations) {
   return backend.seconds_between(0, 1);
 }
 
-KernelTimes measure_graph(Backend& backend, const PreparedKernel& kernel, double once,
-                          int64_t repeats) {
+KernelTimes measure_device(Backend& backend, const PreparedKernel& kernel, double once,
+                           const TimingOptions& options) {
   KernelTimes times;
-  times.in_graph = true;
+  times.timing = options.graphs ? Timing::kGraph : Timing::kQueue;
   const auto enough = static_cast<int64_t>(std::ceil(kLeastSeconds / std::max(once, 1e-7)));
   times.calls = std::min(std::max(enough, kernel.copies), kMostCalls);
-  for (int64_t i = 0; i < kWarmUps + repeats; ++i) {
+  for (int64_t i = 0; i < kWarmUps + options.repeats; ++i) {
     backend.run_graph(kGraphKey, [&] {
       backend.note_moment(0);
       run_calls(kernel, times.calls);
@@ -53,18 +53,31 @@ std::string percent(double part) { return part > 0 ? cat(fixed(100 * part, 1), "
 
 double KernelTimes::median() const { return quantile(seconds, 0.5); }
 
-KernelTimes measure_kernel(Backend& backend, const PreparedKernel& kernel, int64_t repeats) {
-  CHECK_GE(repeats, 1);
+const char* timing_name(Timing timing) {
+  switch (timing) {
+    case Timing::kCall:
+      return "call";
+    case Timing::kQueue:
+      return "queue";
+    case Timing::kGraph:
+      return "graph";
+  }
+  return "?";
+}
+
+KernelTimes measure_kernel(Backend& backend, const PreparedKernel& kernel,
+                           const TimingOptions& options) {
+  CHECK_GE(options.repeats, 1);
   // The first call touches memory and loads code; the next tells how many more a round may take.
   timed(backend, [&] { kernel.run(0); });
   const double once = timed(backend, [&] { kernel.run(kernel.copies - 1); });
   if (kernel.in_graph && !backend.is_host_memory()) {
-    return measure_graph(backend, kernel, once, repeats);
+    return measure_device(backend, kernel, once, options);
   }
   KernelTimes times;
   for (int64_t i = 0; i < kernel.copies && static_cast<double>(i) * once < 0.2; ++i) kernel.run(i);
   backend.synchronize();
-  for (int64_t i = 0; i < repeats; ++i) {
+  for (int64_t i = 0; i < options.repeats; ++i) {
     times.seconds.push_back(timed(backend, [&] { kernel.run(i % kernel.copies); }));
   }
   return times;
@@ -81,7 +94,7 @@ double KernelFigure::vendor_ratio() const {
 }
 
 Result<KernelFigure> measure_workload(Backend& backend, const KernelWorkload& workload,
-                                      int64_t repeats) {
+                                      const TimingOptions& options) {
   KernelFigure figure;
   figure.op = workload.op;
   figure.what = workload.what;
@@ -93,7 +106,7 @@ Result<KernelFigure> measure_workload(Backend& backend, const KernelWorkload& wo
   }
   figure.bytes = kernel->bytes;
   figure.operations = kernel->operations;
-  figure.times = measure_kernel(backend, *kernel, repeats);
+  figure.times = measure_kernel(backend, *kernel, options);
   return figure;
 }
 
@@ -136,7 +149,7 @@ Json to_json(const KernelFigure& figure, const Ceilings& ceilings) {
       .set("operations", figure.operations)
       .set("gb_s", figure.gb_s())
       .set("tflop_s", figure.tflop_s())
-      .set("timed", figure.times.in_graph ? "graph" : "call")
+      .set("timed", timing_name(figure.times.timing))
       .set("calls", figure.times.calls);
   if (const double part = figure.of_memory(ceilings); part > 0) json.set("of_memory", part);
   if (const double part = figure.of_products(ceilings); part > 0) json.set("of_products", part);

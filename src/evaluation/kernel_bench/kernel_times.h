@@ -11,18 +11,31 @@
 
 namespace lserve {
 
+enum class Timing {
+  kCall,   // one call and the wait for it
+  kQueue,  // calls that are queued one after the other, by the device's clock
+  kGraph,  // calls in one graph, whose launch does not count: as in a decode step
+};
+const char* timing_name(Timing timing);
+
 struct KernelTimes {
   std::vector<double> seconds;  // of one call, each a mean over `calls` that follow each other
   int64_t calls = 1;
-  bool in_graph = false;  // recorded as one graph, whose launch is not counted, as in a decode step
+  Timing timing = Timing::kCall;
 
   double median() const;
 };
 
+struct TimingOptions {
+  int64_t repeats = 20;  // at least 1
+  bool graphs = true;    // whether the backend has graphs, if it is a device
+};
+
 // On a device, by its own clock: `calls` calls in one graph, so many that they last 2 ms and work
-// on every copy. On a host, and where the op cannot be in a graph, by the host's clock, call by
-// call. A first round over the copies is not counted. REQUIRES: repeats >= 1.
-KernelTimes measure_kernel(Backend& backend, const PreparedKernel& kernel, int64_t repeats);
+// on every copy. On a host, and where the op cannot be in a graph, call by call. First runs are not
+// counted. REQUIRES: a backend that nothing was measured on: it has one graph.
+KernelTimes measure_kernel(Backend& backend, const PreparedKernel& kernel,
+                           const TimingOptions& options);
 
 // One line of the table.
 struct KernelFigure {
@@ -46,7 +59,7 @@ struct KernelFigure {
 // Prepares the workload, measures it, and lets its memory go. kMemory is no error but a figure that
 // says so.
 Result<KernelFigure> measure_workload(Backend& backend, const KernelWorkload& workload,
-                                      int64_t repeats);
+                                      const TimingOptions& options);
 
 // A table in Markdown, as llama-bench has it; with vendors' times or without.
 std::string table_head(bool with_vendor);

@@ -54,18 +54,17 @@ Result<PreparedKernel> prepare(Backend& backend, const Projection& p, const Shap
   const auto rows = static_cast<double>(p.total_rows());
   const auto columns = static_cast<double>(p.columns);
   const auto m = static_cast<double>(tokens);
-  double weights = 0;
+  double held = 0;
   for (const int64_t n : p.rows) {
-    weights += static_cast<double>(backend.weight_bytes(WeightFormat::kBF16, n, p.columns));
+    held += static_cast<double>(backend.weight_bytes(WeightFormat::kBF16, n, p.columns));
   }
   PreparedKernel kernel;
   const double activations = 4 * m * (columns + rows);
-  kernel.bytes = weights + activations + (p.accumulate ? 4 * m * rows : 0);
   kernel.operations = 2 * m * rows * columns;
   kernel.limits.num_tokens = tokens;
   kernel.limits.num_columns = p.columns;
   const auto scratch = static_cast<double>(backend.scratch_bytes(kernel.limits));
-  ASSIGN_OR_RETURN(kernel.copies, plan_copies(backend, {weights, weights}, activations + scratch,
+  ASSIGN_OR_RETURN(kernel.copies, plan_copies(backend, {held, held}, activations + scratch,
                                               c.settings.rotated_bytes));
   auto data = std::make_shared<LinearData>(backend, c.settings.seed);
   ASSIGN_OR_RETURN(float* x, data->memory.random(tokens * p.columns));
@@ -80,6 +79,10 @@ Result<PreparedKernel> prepare(Backend& backend, const Projection& p, const Shap
           {.weight = weight, .out = TensorView(next, {tokens, n}), .accumulate = p.accumulate});
       next += tokens * n;
     }
+  }
+  kernel.bytes = activations + (p.accumulate ? 4 * m * rows : 0);
+  for (const LinearOutput& output : data->outputs[0]) {
+    kernel.bytes += static_cast<double>(output.weight->data.bytes());
   }
   RETURN_IF_ERROR(backend.reserve(kernel.limits));
   const RowCount row_count = tokens <= kMostFewRows ? RowCount::kFew : RowCount::kMany;

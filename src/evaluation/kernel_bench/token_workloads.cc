@@ -124,13 +124,13 @@ Result<PreparedKernel> prepare_rope(Backend& backend, const ShapedCase& c) {
 Result<PreparedKernel> prepare_embed(Backend& backend, const ShapedCase& c) {
   const int64_t width = c.shape.hidden_size;
   const auto n = static_cast<double>(width);
-  const auto table_bytes =
-      static_cast<double>(backend.weight_bytes(WeightFormat::kBF16, c.shape.vocab_size, width));
-  RETURN_IF_ERROR(check_fits(backend, table_bytes));
+  RETURN_IF_ERROR(check_fits(backend, static_cast<double>(backend.weight_bytes(
+                                          WeightFormat::kBF16, c.shape.vocab_size, width))));
   auto data = std::make_shared<RowData>(backend, c);
   ASSIGN_OR_RETURN(const Weight* table, data->memory.random_weight(c.shape.vocab_size, width));
   // A row of the table, as it is stored, and one of the result.
-  const double stored = table_bytes / static_cast<double>(c.shape.vocab_size);
+  const double stored =
+      static_cast<double>(table->data.bytes()) / static_cast<double>(c.shape.vocab_size);
   ASSIGN_OR_RETURN(PreparedKernel kernel, begin(backend, c, {n + stored / kFloat, 0, 0}));
   Random random(c.settings.seed);
   std::vector<int32_t> ids(static_cast<size_t>(kernel.copies * c.tokens));

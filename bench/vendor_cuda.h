@@ -1,0 +1,44 @@
+// What the vendors' kernels share. Private to vendor_*.cc.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "base/status.h"
+#include "tensor/buffer.h"
+#include "tensor/dtype.h"
+#include "vendor_kernels.h"
+
+namespace lserve::bench {
+
+// Random values on the device, freed together.
+class VendorMemory {
+ public:
+  VendorMemory();
+  ~VendorMemory();
+  VendorMemory(const VendorMemory&) = delete;
+  VendorMemory& operator=(const VendorMemory&) = delete;
+
+  Result<bf16*> random(int64_t count);
+  Result<void*> bytes(size_t count);
+  cudaStream_t stream() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  std::vector<Buffer> buffers_;
+};
+
+// As many as read kMost bytes together, where a copy has `bytes`, and memory holds them.
+int64_t vendor_copies(double bytes);
+
+// The median time of run(i % copies), which queues on the stream.
+double time_calls(cudaStream_t stream, int64_t copies, int64_t repeats,
+                  const std::function<void(int64_t)>& run);
+
+Result<VendorTime> time_cublaslt(const ProductProblem& problem, int64_t repeats);
+Result<VendorTime> time_cudnn(const AttentionProblem& problem, int64_t repeats);
+
+}  // namespace lserve::bench
