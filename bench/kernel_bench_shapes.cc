@@ -1,6 +1,7 @@
 #include "kernel_bench_shapes.h"
 
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "base/strings.h"
@@ -126,7 +127,7 @@ Status bench_shapes(const std::vector<std::string>& words) {
   }
   if (options.record.empty()) return {};
   return write_record(options.record,
-                      {.name = on_gpu ? "cuda_kernels" : "cpu_kernels_by_shape",
+                      {.name = std::filesystem::path(options.record).stem().string(),
                        .device = device,
                        .driver = on_gpu ? gpu_driver() : system_release(),
                        .commit = options.commit,
