@@ -21,9 +21,8 @@ Result<VendorTime> time_cublaslt(const ProductProblem& problem, int64_t repeats)
       cuda::FastestProduct::create({problem.rows, problem.columns, problem.num_tokens},
                                    {.x = x, .weights = weights, .out = out, .workspace = workspace},
                                    memory.stream()));
-  const double seconds = time_calls(memory.stream(), copies, repeats,
-                                    [&](int64_t copy) { product->run(static_cast<size_t>(copy)); });
-  return VendorTime{"cuBLASLt bf16", seconds};
+  return time_calls("cuBLASLt bf16", memory.stream(), copies, repeats,
+                    [&](int64_t copy) { product->run(static_cast<size_t>(copy)); });
 }
 
 }  // namespace lserve::bench

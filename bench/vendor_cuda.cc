@@ -18,12 +18,16 @@ constexpr double kLeastSeconds = 2e-3;       // as measure_kernel
 constexpr int64_t kMostCalls = 8192;
 constexpr int kWarmUps = 2;
 
+// Null if what is called cannot be recorded.
 cudaGraphExec_t record(cudaStream_t stream, const std::function<void()>& operations) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
   CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
   operations();
-  CUDA_CHECK(cudaStreamEndCapture(stream, &graph));
+  if (cudaStreamEndCapture(stream, &graph) != cudaSuccess) {
+    static_cast<void>(cudaGetLastError());
+    return nullptr;
+  }
   CUDA_CHECK(cudaGraphInstantiate(&executable, graph, 0));
   CUDA_CHECK(cudaGraphDestroy(graph));
   CUDA_CHECK(cudaGraphUpload(executable, stream));
@@ -59,20 +63,27 @@ int64_t vendor_copies(double bytes) {
       std::clamp(std::min(std::ceil(kRotatedBytes / bytes), std::floor(room)), 1.0, 4096.0));
 }
 
-double time_calls(cudaStream_t stream, int64_t copies, int64_t repeats,
-                  const std::function<void(int64_t)>& run) {
+VendorTime time_calls(std::string name, cudaStream_t stream, int64_t copies, int64_t repeats,
+                      const std::function<void(int64_t)>& run) {
   cuda::Stopwatch stopwatch(stream);
   stopwatch.seconds([&] { run(0); });
   const double once = stopwatch.seconds([&] { run(copies - 1); });
   const auto enough = static_cast<int64_t>(std::ceil(kLeastSeconds / std::max(once, 1e-7)));
   const int64_t calls = std::min(std::max(enough, copies), kMostCalls);
-  cudaGraphExec_t graph = record(stream, [&] {
+  const auto run_all = [&] {
     for (int64_t i = 0; i < calls; ++i) run(i % copies);
+  };
+  cudaGraphExec_t graph = record(stream, run_all);
+  const double seconds = stopwatch.median_seconds(kWarmUps, static_cast<int>(repeats), [&] {
+    if (graph == nullptr) return run_all();
+    CUDA_CHECK(cudaGraphLaunch(graph, stream));
   });
-  const double seconds = stopwatch.median_seconds(
-      kWarmUps, static_cast<int>(repeats), [&] { CUDA_CHECK(cudaGraphLaunch(graph, stream)); });
-  CUDA_CHECK(cudaGraphExecDestroy(graph));
-  return seconds / static_cast<double>(calls);
+  if (graph == nullptr) {
+    name += ", queued";
+  } else {
+    CUDA_CHECK(cudaGraphExecDestroy(graph));
+  }
+  return {std::move(name), seconds / static_cast<double>(calls)};
 }
 
 namespace {

@@ -34,9 +34,10 @@ class VendorMemory {
 // As many as read kMost bytes together, where a copy has `bytes`, and memory holds them.
 int64_t vendor_copies(double bytes);
 
-// The median time of run(i % copies), which queues on the stream.
-double time_calls(cudaStream_t stream, int64_t copies, int64_t repeats,
-                  const std::function<void(int64_t)>& run);
+// The median time of run(i % copies), which queues on the stream. A library that will not be
+// recorded into a graph has its calls queued, and its name says so.
+VendorTime time_calls(std::string name, cudaStream_t stream, int64_t copies, int64_t repeats,
+                      const std::function<void(int64_t)>& run);
 
 Result<VendorTime> time_cublaslt(const ProductProblem& problem, int64_t repeats);
 Result<VendorTime> time_cudnn(const AttentionProblem& problem, int64_t repeats);

@@ -111,12 +111,14 @@ Result<VendorTime> run(const AttentionProblem& p, int64_t repeats) {
     tensors.push_back({{kQ, q}, {kK, k}, {kV, v}, {kOut, out}});
   }
   std::string failed;
-  const double seconds = time_calls(memory.stream(), copies, repeats, [&](int64_t copy) {
-    auto done = graph->execute(handle.get(), tensors[static_cast<size_t>(copy)], workspace);
-    if (!done.is_good()) failed = done.get_message();
-  });
+  const VendorTime time = time_calls(
+      cat("cuDNN ", version_text(), " dense bf16"), memory.stream(), copies, repeats,
+      [&](int64_t copy) {
+        auto done = graph->execute(handle.get(), tensors[static_cast<size_t>(copy)], workspace);
+        if (!done.is_good()) failed = done.get_message();
+      });
   if (!failed.empty()) return runtime_error(failed);
-  return VendorTime{cat("cuDNN ", version_text(), " dense bf16"), seconds};
+  return time;
 }
 
 }  // namespace
