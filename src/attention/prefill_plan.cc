@@ -83,13 +83,19 @@ void plan_prefill(const BatchView& batch, const HeadPattern& pattern, int64_t la
     }
   }
 
-  // Longest first, in (key block, query row) pairs, so that no thread is left with a long item at
-  // the end. The rest of the key makes the order total: it does not depend on the sort.
+  // Long ones first, so that no thread is left with a long item at the end; among those of about
+  // one length, head by head, so that neighbours read the same pages while a cache holds them. The
+  // rest of the key makes the order total: it does not depend on the sort.
+  const auto cost = [&](const PrefillWork& work) {
+    return num_blocks(*plan, work) * int64_t{work.q_end - work.q_begin};
+  };
   std::sort(plan->work.begin(), plan->work.end(), [&](const PrefillWork& a, const PrefillWork& b) {
-    const int64_t cost_a = num_blocks(*plan, a) * (a.q_end - a.q_begin);
-    const int64_t cost_b = num_blocks(*plan, b) * (b.q_end - b.q_begin);
-    return std::tie(cost_b, a.q_begin, a.pool, a.head) <
-           std::tie(cost_a, b.q_begin, b.pool, b.head);
+    const int64_t cost_a = cost(a);
+    const int64_t cost_b = cost(b);
+    const int64_t class_a = cost_a / kPrefillCostClass;
+    const int64_t class_b = cost_b / kPrefillCostClass;
+    return std::tie(class_b, a.pool, a.page_table, a.head, cost_b, a.q_begin) <
+           std::tie(class_a, b.pool, b.page_table, b.head, cost_a, b.q_begin);
   });
 }
 

@@ -10,7 +10,8 @@
 namespace lserve {
 
 struct PrefillPlan {
-  // Longest first, in (key block, query row) pairs, over retrieval and streaming heads alike.
+  // Long items first, over retrieval and streaming heads alike: by cost, in (key block, query row)
+  // pairs and whole kPrefillCostClass; of one class, head by head, longest first.
   std::vector<PrefillWork> work;
   std::vector<KeyBlockRange> ranges;  // one list for all heads of a class in a query block
   // Key blocks on the lists, and what dense attention would visit, summed over work items (a work
@@ -18,6 +19,9 @@ struct PrefillPlan {
   int64_t blocks_read = 0;
   int64_t blocks_held = 0;
 };
+
+// What 64 query blocks are apart in a dense head.
+inline constexpr int64_t kPrefillCostClass = int64_t{64} * kPageSize;
 
 // Fills `plan` (its old contents are replaced, its memory reused) for the sequences of the batch.
 // Query blocks end where pages end.

@@ -60,7 +60,7 @@ struct PrefillAttentionParams {
   TensorView out;  // [num_tokens, num_q_heads, head_dim]  f32
   std::span<const PagedKvView> pools;
   std::span<const std::span<const int32_t>> page_tables;  // [pools]: page_idx -> page_id
-  std::span<const PrefillWork> work;                      // longest first
+  std::span<const PrefillWork> work;                      // long ones first
   std::span<const KeyBlockRange> ranges;  // disjoint and ascending within a work item
   int32_t gqa_group_size = 1;
   float softmax_scale = 0;

@@ -64,7 +64,7 @@ void check_plan(const BatchView& batch, const HeadPattern& pattern, int64_t laye
   std::map<std::pair<int32_t, int32_t>, int> times;  // (row, KV head)
   int64_t read = 0;
   int64_t held = 0;
-  int64_t cost_before = std::numeric_limits<int64_t>::max();
+  int64_t class_before = std::numeric_limits<int64_t>::max();
   for (const PrefillWork& work : plan.work) {
     const auto c = static_cast<HeadClass>(work.pool);
     ASSERT_EQ(pattern.heads(layer, c)[static_cast<size_t>(work.head)], work.kv_head);
@@ -85,9 +85,9 @@ void check_plan(const BatchView& batch, const HeadPattern& pattern, int64_t laye
     ASSERT_EQ(work.window.local_tokens, window.local_tokens);
     ASSERT_NO_FATAL_FAILURE(check_item(plan, work));
     for (int32_t row = work.q_begin; row < work.q_end; ++row) ++times[{row, work.kv_head}];
-    const int64_t cost = blocks_of(plan, work) * rows;
-    ASSERT_LE(cost, cost_before) << "not longest first";
-    cost_before = cost;
+    const int64_t cost_class = blocks_of(plan, work) * rows / kPrefillCostClass;
+    ASSERT_LE(cost_class, class_before) << "not long ones first";
+    class_before = cost_class;
     read += blocks_of(plan, work);
     held += (work.position + rows - 1) / kPageSize + 1;
   }
@@ -207,9 +207,12 @@ TEST(PrefillPlan, OneLongPromptByHand) {
   // Heads of one class and query block share their ranges: 10 dense; streaming, the sink
   // and the window touch in the first three.
   EXPECT_EQ(plan.ranges.size(), 10U + 3U + 7U * 2U);
-  // Equal items stay in the order (row, class, head).
+  // All are of one class of cost, so they come head by head, longest first.
   EXPECT_EQ(plan.work[0].head, 0);
-  EXPECT_EQ(plan.work[1].head, 1);
+  EXPECT_EQ(plan.work[9].head, 0);
+  EXPECT_EQ(plan.work[9].q_begin, 0);
+  EXPECT_EQ(plan.work[10].head, 1);
+  EXPECT_EQ(plan.work[10].q_begin, 576);
 }
 
 TEST(PrefillPlan, SameBatchSamePlanSameMemory) {

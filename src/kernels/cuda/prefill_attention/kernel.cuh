@@ -52,6 +52,8 @@ __device__ inline void multiply_values(const PageTile<kHeadDim>& values, int lan
   for (int step = 0; step < kKeyTiles / 2; ++step) {
     const ptx::FragmentA a = {{weights[0][2 * step], weights[1][2 * step], weights[0][2 * step + 1],
                                weights[1][2 * step + 1]}};
+    constexpr uint32_t kOnes = 0x3F803F80;
+    ptx::mma_m16n8k16(rows->out[kHeadDim / 8], a, {{kOnes, kOnes}});
 #pragma unroll
     for (int tile = 0; tile < kHeadDim / 8; tile += 2) {
       uint32_t x[4];
@@ -79,7 +81,7 @@ __device__ inline void attend_page(PrefillSharedMemory<Layout>* shared,
     for (int i = 0; i < 2; ++i) {
       const uint64_t visible = visible_keys(page, rows->position[i], window);
       mask_row(visible, i, t, scores);
-      if ((visible & bad) != 0) rows->sum[i] = __uint_as_float(0x7FC00000U);  // NaN
+      if ((visible & bad) != 0) rows->is_nan[i] = true;
     }
   }
   const float upper_factor = weigh_row(0, scores, rows);
@@ -156,7 +158,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
     page = next_page;
     stage = next_stage;
   }
-  store_rows(args, item, row, num_rows, lane, &rows);
+  store_rows(args, item, row, num_rows, lane, rows);
 }
 
 // float32 caches: a warp is a row.

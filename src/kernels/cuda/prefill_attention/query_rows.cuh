@@ -13,15 +13,17 @@ namespace lserve::cuda {
 
 inline constexpr int kKeyTiles = kPageSize / 8;
 
-// Rows g and g + 8 of a warp's 16, as the lanes of one quad hold them. `max` is the same in all
-// four; `sum` is each lane's share.
+// Rows g and g + 8 of a warp's 16, as the lanes of one quad hold them; `max` is the same in all
+// four.
 template <int kHeadDim>
 struct RowPair {
   ptx::FragmentA q[kHeadDim / 16];
-  ptx::FragmentC out[kHeadDim / 8] = {};
+  // Weights times values, and in the last tile, every column alike, the sum of the weights: the
+  // product with a column of ones costs less than additions, and its weights are the rounded ones.
+  ptx::FragmentC out[kHeadDim / 8 + 1] = {};
   float max[2] = {-__builtin_huge_valf(), -__builtin_huge_valf()};
-  float sum[2] = {};
   int32_t position[2];
+  bool is_nan[2] = {};  // the row sees a value that is not finite
 
   __device__ void load_query(int i, const float* row, float scale, int t) {
 #pragma unroll
@@ -38,7 +40,7 @@ struct RowPair {
   }
 };
 
-__device__ inline void mask_row(uint64_t visible, int i, int t,
+__device__ __forceinline__ void mask_row(uint64_t visible, int i, int t,
                                 ptx::FragmentC (&scores)[kKeyTiles]) {
 #pragma unroll
   for (int tile = 0; tile < kKeyTiles; ++tile) {
@@ -50,51 +52,50 @@ __device__ inline void mask_row(uint64_t visible, int i, int t,
   }
 }
 
-// Turns the scores of rows g (i = 0) or g + 8 (i = 1) into weights, rounded to bf16. Returns what
-// the row's sums so far must be multiplied with; `sum` has been.
+__device__ inline float largest(float a, float b, float c, float d) {
+  return fmaxf(fmaxf(a, b), fmaxf(c, d));
+}
+
+// Turns the scores of rows g (i = 0) or g + 8 (i = 1) into weights. Returns what the row's sums so
+// far must be multiplied with.
 template <int kHeadDim>
-__device__ inline float weigh_row(int i, ptx::FragmentC (&scores)[kKeyTiles],
+__device__ __forceinline__ float weigh_row(int i, ptx::FragmentC (&scores)[kKeyTiles],
                                   RowPair<kHeadDim>* rows) {
-  float max = rows->max[i];
+  float part[kKeyTiles / 2];  // a tree is faster than a chain
 #pragma unroll
-  for (int tile = 0; tile < kKeyTiles; ++tile) {
-    max = fmaxf(max, fmaxf(scores[tile].x[2 * i], scores[tile].x[2 * i + 1]));
+  for (int j = 0; j < kKeyTiles / 2; ++j) {
+    part[j] = largest(scores[j].x[2 * i], scores[j].x[2 * i + 1],
+                      scores[j + kKeyTiles / 2].x[2 * i], scores[j + kKeyTiles / 2].x[2 * i + 1]);
   }
+  static_assert(kKeyTiles == 8, "four parts");
+  float max = fmaxf(rows->max[i], largest(part[0], part[1], part[2], part[3]));
   max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 1));
   max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
   // A row that has seen no key yet has no maximum; its weights are zero by any other.
   const float base = max == -__builtin_huge_valf() ? 0.0F : max;
   const float factor = ptx::exp2_approx(rows->max[i] - base);
   rows->max[i] = max;
-  float sum = 0;
 #pragma unroll
   for (int tile = 0; tile < kKeyTiles; ++tile) {
     float* pair = scores[tile].x + 2 * i;
-    const uint32_t rounded =
-        ptx::pack_bf16x2(ptx::exp2_approx(pair[0] - base), ptx::exp2_approx(pair[1] - base));
-    pair[0] = low_half(rounded);
-    pair[1] = high_half(rounded);
-    sum += pair[0] + pair[1];
+    pair[0] = ptx::exp2_approx(pair[0] - base);
+    pair[1] = ptx::exp2_approx(pair[1] - base);
   }
-  rows->sum[i] = __fmaf_rn(rows->sum[i], factor, sum);
   return factor;
 }
 
-// Rounded weights of both rows as operands: weights[i] of row g + 8 i, two in a word.
-__device__ inline void pack_weights(const ptx::FragmentC (&scores)[kKeyTiles],
+// Weights of both rows as operands, rounded to bf16: weights[i] of row g + 8 i, two in a word.
+__device__ __forceinline__ void pack_weights(const ptx::FragmentC (&scores)[kKeyTiles],
                                     uint32_t (&weights)[2][kKeyTiles]) {
 #pragma unroll
   for (int tile = 0; tile < kKeyTiles; ++tile) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      weights[i][tile] = __byte_perm(__float_as_uint(scores[tile].x[2 * i]),
-                                     __float_as_uint(scores[tile].x[2 * i + 1]), 0x7632);
-    }
+    weights[0][tile] = ptx::pack_bf16x2(scores[tile].x[0], scores[tile].x[1]);
+    weights[1][tile] = ptx::pack_bf16x2(scores[tile].x[2], scores[tile].x[3]);
   }
 }
 
 template <int kHeadDim>
-__device__ inline void scale_out(float upper, float lower, RowPair<kHeadDim>* rows) {
+__device__ __forceinline__ void scale_out(float upper, float lower, RowPair<kHeadDim>* rows) {
 #pragma unroll
   for (ptx::FragmentC& tile : rows->out) {
     tile.x[0] *= upper;
@@ -114,17 +115,16 @@ __device__ inline int64_t row_offset(const PrefillArgs& args, const PrefillWork&
 
 template <int kHeadDim>
 __device__ inline void store_rows(const PrefillArgs& args, const PrefillWork& item, int row,
-                                  int num_rows, int lane, RowPair<kHeadDim>* rows) {
+                                  int num_rows, int lane, const RowPair<kHeadDim>& rows) {
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    float sum = rows->sum[i];
-    sum += __shfl_xor_sync(kAllLanes, sum, 1);
-    sum += __shfl_xor_sync(kAllLanes, sum, 2);
     if (row + 8 * i >= num_rows) continue;
+    const float sum =
+        rows.is_nan[i] ? __uint_as_float(0x7FC00000U) : rows.out[kHeadDim / 8].x[2 * i];
     float* out = args.out + row_offset(args, item, row + 8 * i, kHeadDim) + 2 * (lane % 4);
 #pragma unroll
     for (int tile = 0; tile < kHeadDim / 8; ++tile) {
-      const float* x = rows->out[tile].x + 2 * i;
+      const float* x = rows.out[tile].x + 2 * i;
       *reinterpret_cast<float2*>(out + 8 * tile) = {__fdiv_rn(x[0], sum), __fdiv_rn(x[1], sum)};
     }
   }

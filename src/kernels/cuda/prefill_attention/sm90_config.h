@@ -30,10 +30,11 @@ struct PageNote {
 
 template <int kHeadDim>
 struct Sm90SharedMemory {
-  static constexpr int kStages = kHeadDim == 128 ? 6 : 10;
+  static constexpr int kStages = kHeadDim == 128 ? 5 : 8;
   struct Stage {  // boxes of 64 channels, one after the other
     alignas(1024) std::byte keys[kPageSize * kHeadDim * 2];
     alignas(1024) std::byte values[kPageSize * kHeadDim * 2];
+    alignas(1024) std::byte ones[kBoxBytes];  // 8 columns more of the values (query_rows.cuh)
   };
   Stage stages[kStages];
   PageNote notes[kStages];

@@ -124,26 +124,24 @@ __device__ void copy_pages(const Sm90PrefillArgs& args, Sm90SharedMemory<kHeadDi
 }
 
 template <int kHeadDim>
-__device__ inline void multiply_keys(const std::byte* keys, const RowPair<kHeadDim>& rows,
+__device__ inline void multiply_keys(ptx::SharedOperand keys, const RowPair<kHeadDim>& rows,
                                      ptx::FragmentC (&scores)[kKeyTiles]) {
-  const uint64_t first = ptx::rows_are_columns(keys);
 #pragma unroll
   for (int step = 0; step < kHeadDim / 16; ++step) {
     const int offset = step / 4 * kBoxBytes + step % 4 * 32;
-    ptx::multiply_by_columns(scores, rows.q[step], first + offset / 16, step > 0);
+    ptx::multiply_by_columns(scores, rows.q[step], keys.at(offset), step > 0);
   }
 }
 
 template <int kHeadDim>
-__device__ inline void multiply_values(const std::byte* values,
+__device__ inline void multiply_values(ptx::SharedOperand values,
                                        const uint32_t (&weights)[2][kKeyTiles],
                                        RowPair<kHeadDim>* rows) {
-  const uint64_t first = ptx::rows_are_k(values, kBoxBytes);
 #pragma unroll
   for (int step = 0; step < kPageSize / 16; ++step) {
     const ptx::FragmentA a = {{weights[0][2 * step], weights[1][2 * step], weights[0][2 * step + 1],
                                weights[1][2 * step + 1]}};
-    ptx::multiply_by_k(rows->out, a, first + step * (2 * ptx::kEightRows) / 16, true);
+    ptx::multiply_by_k(rows->out, a, values.at(step * 2 * ptx::kEightRows), true);
   }
 }
 
@@ -208,7 +206,7 @@ class Sm90Consumer {
     uint32_t weights[2][kKeyTiles];
     PageNote note = wait_keys();
     ptx::fence_products();
-    multiply_keys(stage().keys, rows, scores);
+    multiply_keys(ptx::rows_are_columns(stage().keys), rows, scores);
     ptx::commit_products();
     ptx::wait_products<0>();
     ptx::pin(scores);
@@ -219,13 +217,13 @@ class Sm90Consumer {
     ptx::wait(&shared_.values_full[ring_.stage], ring_.parity);
     ptx::pin(weights);
     ptx::fence_products();
-    multiply_values(stage().values, weights, &rows);
+    multiply_values(values_of(stage()), weights, &rows);
     ptx::commit_products();
     ptx::wait_products<0>();
     ptx::pin(rows.out);
     free(shared_.values_free);
     ring_.advance();
-    store_rows(args_.common, tile.item, row, tile.num_rows, lane_, &rows);
+    store_rows(args_.common, tile.item, row, tile.num_rows, lane_, rows);
   }
 
   // Scores and weights of the next page while the values of this one are multiplied.
@@ -235,12 +233,14 @@ class Sm90Consumer {
     ring_.advance();
     const PageNote note = wait_keys();
     ptx::wait(&shared_.values_full[values.stage], values.parity);
+    const auto next_keys = ptx::rows_are_columns(stage().keys);
+    const auto this_values = values_of(shared_.stages[values.stage]);
     wait_turn();
     ptx::pin(weights);
     ptx::fence_products();
-    multiply_keys(stage().keys, *rows, scores);
+    multiply_keys(next_keys, *rows, scores);
     ptx::commit_products();
-    multiply_values(shared_.stages[values.stage].values, weights, rows);
+    multiply_values(this_values, weights, rows);
     ptx::commit_products();
     give_turn();
     ptx::wait_products<1>();
@@ -266,7 +266,7 @@ class Sm90Consumer {
       for (int i = 0; i < 2; ++i) {
         const uint64_t visible = visible_keys(note.page_idx, rows->position[i], window);
         mask_row(visible, i, lane_ % 4, scores);
-        if ((visible & bad) != 0) rows->sum[i] = __uint_as_float(0x7FC00000U);  // NaN
+        if ((visible & bad) != 0) rows->is_nan[i] = true;
       }
     }
     const float upper = weigh_row(0, scores, rows);
@@ -274,6 +274,10 @@ class Sm90Consumer {
     return {upper, lower};
   }
 
+  // And the column of ones.
+  __device__ static ptx::SharedOperand values_of(const typename SharedMemory::Stage& stage) {
+    return ptx::rows_are_k(stage.values, kBoxBytes);
+  }
   __device__ typename SharedMemory::Stage& stage() { return shared_.stages[ring_.stage]; }
   __device__ PageNote wait_keys() {
     ptx::wait(&shared_.keys_full[ring_.stage], ring_.parity);
@@ -316,6 +320,13 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
     shared->bad_tokens[1] = 0;
     ptx::fence_barriers();
   }
+  constexpr uint32_t kOnes = 0x3F803F80;
+  for (auto& stage : shared->stages) {
+    for (int i = static_cast<int>(threadIdx.x); i < kBoxBytes / 16; i += kSm90Threads) {
+      reinterpret_cast<uint4*>(stage.ones)[i] = {kOnes, kOnes, kOnes, kOnes};
+    }
+  }
+  ptx::fence_async_proxy();
   __syncthreads();
   if (threadIdx.x < kWarpgroupThreads) {
     ptx::give_registers<24>();

@@ -16,20 +16,26 @@ namespace lserve::cuda::ptx {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-inline constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
+// Where an operand lies: an address in units of 16 bytes, and strides that never change. The
+// address is the same in all lanes and is made so for the compiler, which then computes it once for
+// all.
+struct SharedOperand {
+  uint32_t low;
+  static constexpr uint32_t kHigh = uint32_t{1} << 30 | 8 * 128 / 16;  // swizzle; 8 rows
+
+  __device__ SharedOperand(const void* begin, uint32_t next)
+      : low(__shfl_sync(0xFFFFFFFF, next / 16 << 16 | (shared_address(begin) & 0x3FFFFU) >> 4, 0)) {
+  }
+  __device__ uint64_t at(uint32_t bytes) const {
+    return uint64_t{kHigh} << 32 | (low + bytes / 16);
+  }
+};
 inline constexpr uint32_t kEightRows = 8 * 128;  // bytes
 
-// B^T: rows are columns of B. `rows` is 1024-byte aligned plus 32 bytes for every 16 values of k.
-__device__ inline uint64_t rows_are_columns(const void* rows) {
-  return kSwizzle128 | uint64_t{kEightRows >> 4} << 32 | uint64_t{1} << 16 |
-         (shared_address(rows) & 0x3FFFFU) >> 4;
-}
-// B: rows are k. `rows` is the first of 16; columns beyond the first 64 lie `next` bytes further
-// on.
-__device__ inline uint64_t rows_are_k(const void* rows, uint32_t next) {
-  return kSwizzle128 | uint64_t{kEightRows >> 4} << 32 | uint64_t{next >> 4} << 16 |
-         (shared_address(rows) & 0x3FFFFU) >> 4;
-}
+// B^T: rows are columns of B; every 16 values of k are 32 bytes further on. Aligned to 1024 bytes.
+__device__ inline SharedOperand rows_are_columns(const void* rows) { return {rows, 16}; }
+// B: rows are k; columns beyond the first 64 lie `next` bytes further on. Aligned to 1024 bytes.
+__device__ inline SharedOperand rows_are_k(const void* rows, uint32_t next) { return {rows, next}; }
 
 // Before the first product after registers of A or C were written.
 __device__ inline void fence_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -81,17 +87,18 @@ __device__ inline void multiply_by_columns(FragmentC (&c)[8], const FragmentA& a
         "+f"(c[7].x[2]), "+f"(c[7].x[3])
       : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "l"(b), "r"(int{accumulate}));
 }
-// The same; b: rows_are_k().
-__device__ inline void multiply_by_k(FragmentC (&c)[8], const FragmentA& a, uint64_t b,
+// c [64 rows, 72 columns]; b: rows_are_k().
+__device__ inline void multiply_by_k(FragmentC (&c)[9], const FragmentA& a, uint64_t b,
                                      bool accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred accumulate;\n"
-      "setp.ne.b32 accumulate, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "setp.ne.b32 accumulate, %41, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n72k16.f32.bf16.bf16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
-      "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "{%32, %33, %34, %35}, %36, accumulate, 1, 1, 1;\n"
+      "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, "
+      "%33, %34, %35}, "
+      "{%36, %37, %38, %39}, %40, accumulate, 1, 1, 1;\n"
       "}"
       : "+f"(c[0].x[0]), "+f"(c[0].x[1]), "+f"(c[0].x[2]), "+f"(c[0].x[3]), "+f"(c[1].x[0]),
         "+f"(c[1].x[1]), "+f"(c[1].x[2]), "+f"(c[1].x[3]), "+f"(c[2].x[0]), "+f"(c[2].x[1]),
@@ -99,22 +106,24 @@ __device__ inline void multiply_by_k(FragmentC (&c)[8], const FragmentA& a, uint
         "+f"(c[3].x[3]), "+f"(c[4].x[0]), "+f"(c[4].x[1]), "+f"(c[4].x[2]), "+f"(c[4].x[3]),
         "+f"(c[5].x[0]), "+f"(c[5].x[1]), "+f"(c[5].x[2]), "+f"(c[5].x[3]), "+f"(c[6].x[0]),
         "+f"(c[6].x[1]), "+f"(c[6].x[2]), "+f"(c[6].x[3]), "+f"(c[7].x[0]), "+f"(c[7].x[1]),
-        "+f"(c[7].x[2]), "+f"(c[7].x[3])
+        "+f"(c[7].x[2]), "+f"(c[7].x[3]), "+f"(c[8].x[0]), "+f"(c[8].x[1]), "+f"(c[8].x[2]),
+        "+f"(c[8].x[3])
       : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "l"(b), "r"(int{accumulate}));
 }
-// c [64 rows, 128 columns].
-__device__ inline void multiply_by_k(FragmentC (&c)[16], const FragmentA& a, uint64_t b,
+// c [64 rows, 136 columns].
+__device__ inline void multiply_by_k(FragmentC (&c)[17], const FragmentA& a, uint64_t b,
                                      bool accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred accumulate;\n"
-      "setp.ne.b32 accumulate, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "setp.ne.b32 accumulate, %73, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n136k16.f32.bf16.bf16 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, "
       "%17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, "
       "%33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, "
-      "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "{%64, %65, %66, %67}, %68, accumulate, 1, 1, 1;\n"
+      "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, "
+      "%65, %66, %67}, "
+      "{%68, %69, %70, %71}, %72, accumulate, 1, 1, 1;\n"
       "}"
       : "+f"(c[0].x[0]), "+f"(c[0].x[1]), "+f"(c[0].x[2]), "+f"(c[0].x[3]), "+f"(c[1].x[0]),
         "+f"(c[1].x[1]), "+f"(c[1].x[2]), "+f"(c[1].x[3]), "+f"(c[2].x[0]), "+f"(c[2].x[1]),
@@ -128,7 +137,8 @@ __device__ inline void multiply_by_k(FragmentC (&c)[16], const FragmentA& a, uin
         "+f"(c[11].x[1]), "+f"(c[11].x[2]), "+f"(c[11].x[3]), "+f"(c[12].x[0]), "+f"(c[12].x[1]),
         "+f"(c[12].x[2]), "+f"(c[12].x[3]), "+f"(c[13].x[0]), "+f"(c[13].x[1]), "+f"(c[13].x[2]),
         "+f"(c[13].x[3]), "+f"(c[14].x[0]), "+f"(c[14].x[1]), "+f"(c[14].x[2]), "+f"(c[14].x[3]),
-        "+f"(c[15].x[0]), "+f"(c[15].x[1]), "+f"(c[15].x[2]), "+f"(c[15].x[3])
+        "+f"(c[15].x[0]), "+f"(c[15].x[1]), "+f"(c[15].x[2]), "+f"(c[15].x[3]), "+f"(c[16].x[0]),
+        "+f"(c[16].x[1]), "+f"(c[16].x[2]), "+f"(c[16].x[3])
       : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "l"(b), "r"(int{accumulate}));
 }
 
