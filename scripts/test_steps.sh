@@ -68,7 +68,7 @@ build_cuda() {
     skip "cuda: no nvcc"
     return
   fi
-  if build cuda lserve; then pass "build of cuda for sm_90a (warnings and spills are errors)"; fi
+  if build cuda lserve; then pass "build of cuda for sm_80 and sm_90a (warnings and spills are errors)"; fi
   skip "cuda tests: scripts/gpu runs them, on a machine with a device"
 }
 

@@ -3,8 +3,8 @@
 
   record_gpu.py FOLDER --commit a1b2c3d [--out bench/results/cuda_latency.json]
 
-FOLDER holds cuda_ceilings.json and cuda_*.json, the answers of `lserve bench latency --json`, each
-file named by its KV format or as prefill. Bars: an lserve decode step at 256K takes at most 1.5
+FOLDER holds cuda_{bf16,int8,batch,prefill,ops}.json, the answers of `lserve bench latency --json`,
+each with the ceilings of its own process. Bars: an lserve decode step at 256K takes at most 1.5
 times one at 8K; dense attention reads K and V at 50 % or more of the copy bandwidth, by the time
 that 128K takes more than 8K.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 
 KV_BYTES = {"bf16": 2 * 128 * 2, "int8": 2 * (128 + 4)}  # K and V of a token and KV head
 KV_HEADS_OF_ALL_LAYERS = 32 * 8
+KINDS = ("bf16", "int8", "batch", "prefill", "ops")
 SHORT, LONG, LONGEST = 8192, 131072, 262144
 
 
@@ -23,11 +24,17 @@ def name_of(kind, figure):
     return f"{kind} {figure['attention']}, {figure['prompt_tokens']} tokens, batch {figure['batch']}"
 
 
+def part_of(figure, phase):
+    part = figure.get(f"{phase}_of_ceiling")
+    return {"of_ceiling": round(part, 3)} if part else {}
+
+
 def decode_figures(kind, figures):
     for figure in figures:
         if "does_not_fit" not in figure:
             yield {"metric": f"decode {name_of(kind, figure)}", "value": figure["decode_ms_median"],
-                   "unit": "ms", "spread": [figure["decode_ms_min"], figure["decode_ms_p99"]]}
+                   "unit": "ms", "spread": [figure["decode_ms_min"], figure["decode_ms_p99"]],
+                   **part_of(figure, "decode")}
 
 
 def prefill_figures(figures):
@@ -35,7 +42,8 @@ def prefill_figures(figures):
         if "prefill_ms" in figure:
             yield {"metric": f"prefill {name_of('bf16', figure)}",
                    "value": figure["prefill_ms"] / 1000, "unit": "s",
-                   "spread": [figure["prefill_ms_min"] / 1000, figure["prefill_ms_max"] / 1000]}
+                   "spread": [figure["prefill_ms_min"] / 1000, figure["prefill_ms_max"] / 1000],
+                   **part_of(figure, "prefill")}
 
 
 def milliseconds(figures, attention, tokens):
@@ -61,32 +69,41 @@ def bars(kind, figures, copy_gb_s):
                "holds": rate >= 0.5 * copy_gb_s}
 
 
+def op_figures(figures):
+    """Where the time goes: microseconds of each operation in a prompt and in a decode step."""
+    for figure in figures:
+        for phase in ("prefill", "decode"):
+            for op in figure.get(f"{phase}_ops", []):
+                yield {"metric": f"{phase} {name_of('bf16', figure)}: {op['op']}",
+                       "value": round(op["us"], 1), "unit": "us", "calls": op["calls"]}
+
+
+def figures_of(kind, run):
+    if kind == "ops":
+        return list(op_figures(run["figures"]))
+    if kind == "prefill":
+        return list(prefill_figures(run["figures"]))
+    if kind == "batch":
+        return list(decode_figures("bf16", run["figures"]))
+    return [*decode_figures(kind, run["figures"]),
+            *bars(kind, run["figures"], run["ceilings"]["copy_gb_s"])]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--commit", required=True)
     parser.add_argument("--out", type=Path, default=Path("bench/results/cuda_latency.json"))
     arguments = parser.parse_args()
-    ceilings = json.loads((arguments.folder / "cuda_ceilings.json").read_text())
-    figures = []
-    device = ""
-    for path in sorted(arguments.folder.glob("cuda_*.json")):
-        kind = path.stem.removeprefix("cuda_")
-        if kind == "ceilings":
-            continue
-        run = json.loads(path.read_text())
-        device = run["device"]
-        if kind == "prefill":
-            figures += prefill_figures(run["figures"])
-        else:
-            figures += decode_figures(kind, run["figures"])
-            figures += bars(kind, run["figures"], ceilings["copy_gb_s"])
-    record = {"name": arguments.out.stem, "device": device, "commit": arguments.commit,
-              "date": datetime.date.today().isoformat(), "command": "scripts/gpu bench",
-              "seed": 1, "ceilings": ceilings,
+    runs = {kind: json.loads(path.read_text()) for kind in KINDS
+            if (path := arguments.folder / f"cuda_{kind}.json").exists()}
+    first = next(iter(runs.values()))
+    record = {"name": arguments.out.stem, "device": first["device"], "commit": arguments.commit,
+              "date": datetime.date.today().isoformat(), "command": "scripts/gpu bench latency",
+              "seed": 1, "ceilings": {kind: run["ceilings"] for kind, run in runs.items()},
               "setting": "random:llama-3-8b, bf16 weights; decode over random keys and values, "
                          "budget 4096, every second KV head streaming (sink 128, local 256)",
-              "figures": figures}
+              "figures": [f for kind, run in runs.items() for f in figures_of(kind, run)]}
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -10,7 +10,8 @@
 // Where the cache has scales, a backend may round what it multiplies codes with to whole steps of
 // 1/32767 of the largest: q to those of its largest channel, the weight of a value (its probability
 // times its scale) to those of the page's largest weight. The cpu backend does, because products of
-// 16-bit integers are twice as fast; it costs less than the rounding of the codes themselves.
+// 16-bit integers are twice as fast; it costs less than the rounding of the codes themselves. In
+// any cache, a weight may have 17 bits: the cuda backend multiplies it as the sum of two bf16.
 #pragma once
 
 #include <cstdint>

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "support/engine_harness.h"
+#include "support/engine_memory.h"
 #include "support/logit_golden.h"
 #include "support/model_files.h"
 #include "support/record.h"
@@ -39,9 +40,9 @@ struct Agreement {
 void compare_rows(Engine& engine, const LogitGolden& golden, int64_t first, int64_t count,
                   Agreement* agreement) {
   const int64_t vocab = engine.config().vocab_size;
-  const float* logits = engine.logits(0, count).as<float>();
+  const std::vector<float> logits = host_logits(engine, 0, count);
   for (int64_t i = 0; i < count; ++i) {
-    const float* row = logits + i * vocab;
+    const float* row = logits.data() + i * vocab;
     const auto& expected = golden.positions[static_cast<size_t>(first + i)];
     const auto check = [&](int32_t id, float value) {
       agreement->worst = std::max(agreement->worst, std::abs(row[id] - value) / expected.range());

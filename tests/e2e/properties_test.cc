@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "support/engine_harness.h"
+#include "support/engine_memory.h"
 #include "support/model_files.h"
 
 namespace lserve::test {
@@ -30,8 +31,8 @@ std::vector<float> logits_of(Engine& engine, Sequence& sequence,
                              const std::vector<int32_t>& tokens) {
   std::vector<float> all;
   const auto keep = [&] {
-    const TensorView row = engine.logits(engine.last_step_tokens() - 1, 1);
-    all.insert(all.end(), row.as<float>(), row.as<float>() + row.dim(1));
+    const auto row = host_logits(engine, engine.last_step_tokens() - 1, 1);
+    all.insert(all.end(), row.begin(), row.end());
   };
   const size_t prompt = tokens.size() - kDecodeSteps;
   for (size_t begin = 0; begin < prompt;) {
@@ -122,16 +123,7 @@ TEST(Properties, P14WhatPagesHoldBeforeIsNeverRead) {
     if (format == KvFormat::kInt4) config.attention.page_score = PageScore::kMeanStd;
     const std::vector<float> clean = logits_with(config);
     OPEN_HARNESS(harness, config);
-    for (int64_t layer = 0; layer < harness.engine->config().num_layers; ++layer) {
-      for (const PagedKvView& view : harness.engine->cache().views(layer)) {
-        const auto pages = static_cast<size_t>(view.num_pages);
-        // 0xFF bytes are NaN in every format, in the statistics and in the scales.
-        std::memset(view.tiles, 0xFF, pages * static_cast<size_t>(view.page_bytes()));
-        if (view.key_stats == nullptr) continue;
-        std::memset(view.key_stats, 0xFF,
-                    pages * static_cast<size_t>(view.num_heads * view.stats_elements()) * 2);
-      }
-    }
+    poison_pages(*harness.engine);
     Sequence sequence = harness.engine->new_sequence();
     EXPECT_TRUE(same_bits(logits_of(*harness.engine, sequence, text_tokens(harness, 1500)), clean))
         << kv_format_name(format);

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "support/compare.h"
+#include "support/engine_memory.h"
 #include "support/model_files.h"
 #include "support/property.h"
 #include "support/random_llama.h"
@@ -48,8 +49,8 @@ std::vector<float> logits(const EngineConfig& config, int64_t chunk) {
     tokens.push_back((i * 17 + i / 7) % static_cast<int32_t>(RandomLlama::kVocab));
   }
   const auto take = [&](int64_t count) {
-    const float* rows = (*engine)->logits(0, count).as<float>();
-    all.insert(all.end(), rows, rows + count * RandomLlama::kVocab);
+    const auto rows = host_logits(**engine, 0, count);
+    all.insert(all.end(), rows.begin(), rows.end());
   };
   constexpr int64_t kPrompt = kTokens - 8;
   for (int64_t first = 0; first < kPrompt; first += chunk) {

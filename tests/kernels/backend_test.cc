@@ -39,7 +39,7 @@ TEST_P(BackendMemoryTest, WeightsTakeWhatThePlanSays) {
       const Weight weight = load(&backend(), format, rows, columns, data);
       EXPECT_EQ(weight.rows, rows);
       EXPECT_EQ(weight.columns, columns);
-      EXPECT_EQ(static_cast<int64_t>(weight.data.bytes()),
+      EXPECT_EQ(backend().allocation_bytes(static_cast<int64_t>(weight.data.bytes())),
                 backend().weight_bytes(format, rows, columns))
           << weight_format_name(format) << ", " << rows << " rows";
     }

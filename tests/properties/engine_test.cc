@@ -1,9 +1,9 @@
 // P10, P11, P12, P14 and P17 of the whole engine, on a tiny random model: the logits of a sequence
 // depend on its tokens and settings, to the bit, and on nothing else.
-#include <cstring>
-
 #include "engine/engine.h"
 #include "properties/layer_cases.h"
+#include "support/engine_harness.h"
+#include "support/engine_memory.h"
 #include "support/random_llama.h"
 
 namespace lserve::testing {
@@ -33,7 +33,7 @@ class EngineProperties : public ::testing::Test {
     config.rope_theta = 10000.0;  // lifts the limit of the model's own context
     config.chunk = chunk;
     config.backend.num_threads = 1;
-    auto backend = make_backend(config.backend).value();
+    auto backend = make_backend(test::device_under_test(config.backend)).value();
     auto plan = make_engine_plan(config, *backend, MemoryCheck::kReportOnly);
     EXPECT_TRUE(plan.ok()) << plan.status().message();
     return Engine::load(std::move(plan).value(), std::move(backend), {}).value();
@@ -51,9 +51,9 @@ class EngineProperties : public ::testing::Test {
   static void take_logits(Engine& engine, std::vector<float>* all) {
     const int64_t rows = engine.last_step_tokens();
     for (int64_t first = 0; first < rows; first += engine.max_logit_rows()) {
-      const auto view = engine.logits(first, std::min(engine.max_logit_rows(), rows - first));
-      engine.backend().synchronize();
-      all->insert(all->end(), view.as<float>(), view.as<float>() + view.shape.num_elements());
+      const auto some =
+          test::host_logits(engine, first, std::min(engine.max_logit_rows(), rows - first));
+      all->insert(all->end(), some.begin(), some.end());
     }
   }
   static void prefill(Engine& engine, Sequence& sequence, std::span<const int32_t> tokens,
@@ -163,16 +163,7 @@ TEST_F(EngineProperties, P14_P17_GarbageAndLaterTokensDoNotShow) {
   for (const AttentionMode mode : kModes) {
     const auto clean = open(mode, 128);
     const auto poisoned = open(mode, 128);
-    for (int64_t layer = 0; layer < poisoned->config().num_layers; ++layer) {
-      for (const PagedKvView& view : poisoned->cache().views(layer)) {
-        if (view.num_heads == 0) continue;
-        const auto pages = static_cast<size_t>(view.num_pages);
-        std::memset(view.tiles, 0xFF, pages * static_cast<size_t>(view.page_bytes()));
-        if (view.key_stats == nullptr) continue;
-        std::memset(view.key_stats, 0xFF,
-                    pages * static_cast<size_t>(view.num_heads * view.stats_elements()) * 2);
-      }
-    }
+    test::poison_pages(*poisoned);
     for_each_case(test_cases(250), [&](Random& random, int64_t) {
       auto tokens = random_tokens(random.integer(2, 100), &random);
       const auto kept = random.integer(1, static_cast<int64_t>(tokens.size()) - 1);
