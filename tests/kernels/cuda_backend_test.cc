@@ -266,8 +266,8 @@ TEST_F(CudaBackend, LinearRowsAreIndependentAtModelSizes) {
   }
 }
 
-// An error at run time ends the process: within two seconds, with the exit code of devices and the
-// cause.
+// An error at run time ends the process: within two seconds, with the exit code of run-time errors
+// and the cause.
 // (Making a backend anew in the child is most of the time that this takes.)
 TEST_F(CudaBackend, AFaultEndsTheProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
@@ -279,7 +279,7 @@ TEST_F(CudaBackend, AFaultEndsTheProcess) {
     ::alarm(2);                           // a signal would show that it took longer
     backend_->synchronize();
   };
-  EXPECT_EXIT(fault(), ::testing::ExitedWithCode(5),
+  EXPECT_EXIT(fault(), ::testing::ExitedWithCode(1),
               "the device failed: .*cudaErrorIllegalAddress");
 }
 

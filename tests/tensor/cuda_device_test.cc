@@ -166,8 +166,8 @@ TEST(CudaFault, EndsTheProcess) {
     ::alarm(2);
     fatal_device_error("cudaLaunch(x)", "/some/folder/step.cc", 12, "cudaErrorX, the cause");
   };
-  EXPECT_EXIT(fault(), ::testing::ExitedWithCode(5),
-              "^error\\[device\\]: the device failed: cudaLaunch\\(x\\) \\(step.cc:12\\): "
+  EXPECT_EXIT(fault(), ::testing::ExitedWithCode(1),
+              "^error\\[runtime\\]: the device failed: cudaLaunch\\(x\\) \\(step.cc:12\\): "
               "cudaErrorX, the cause\n$");
 }
 

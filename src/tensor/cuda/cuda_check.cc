@@ -9,10 +9,10 @@ namespace lserve::cuda {
 
 void fatal_device_error(const char* call, const char* file, int line, const char* error) {
   const char* slash = std::strrchr(file, '/');
-  std::fprintf(stderr, "error[device]: the device failed: %s (%s:%d): %s\n", call,
+  std::fprintf(stderr, "error[runtime]: the device failed: %s (%s:%d): %s\n", call,
                slash == nullptr ? file : slash + 1, line, error);
   std::fflush(stderr);
-  std::_Exit(kDeviceExitCode);
+  std::_Exit(kFaultExitCode);
 }
 
 void fatal_cuda_error(const char* call, const char* file, int line, cudaError_t error) {
