@@ -121,19 +121,20 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
   return config;
 }
 
-Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options,
-                                              const EngineConfig& config) {
-  if (options.get_text("device") != "auto" || !built_with_cuda()) {
-    RETURN_IF_ERROR(check_device_options(options, config.backend.kind));
-    return make_backend(config.backend);
+Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options, BackendOptions* backend) {
+  if (options.get_text("device") == "auto" && built_with_cuda()) {
+    BackendOptions cuda = *backend;
+    cuda.kind = BackendKind::kCuda;
+    Result<std::unique_ptr<Backend>> made = make_backend(cuda);
+    if (made.ok()) {
+      log_info("auto    the GPU, because there is one (--device cpu leaves it alone)");
+      *backend = cuda;
+      return made;
+    }
+    log_info(cat("auto    the cpu, because: ", made.status().message()));
   }
-  BackendOptions cuda = config.backend;
-  cuda.kind = BackendKind::kCuda;
-  Result<std::unique_ptr<Backend>> backend = make_backend(cuda);
-  if (backend.ok()) return backend;
-  log_info(cat("auto    the cpu, because: ", backend.status().message()));
-  RETURN_IF_ERROR(check_device_options(options, config.backend.kind));
-  return make_backend(config.backend);
+  RETURN_IF_ERROR(check_device_options(options, backend->kind));
+  return make_backend(*backend);
 }
 
 Result<ChatSettings> read_chat_settings(const CommandLine& options) {

@@ -30,9 +30,9 @@ Result<std::unique_ptr<PromptBuilder>> load_prompt_builder(const Checkpoint& che
                                                            ChatSettings settings = {});
 
 // The device that --device names; auto: cuda where this build and this machine have it, else the
-// cpu, with a line on why. kUsage: an option that the device has no use for.
-Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options,
-                                              const EngineConfig& config);
+// cpu, with a line on why. `backend` then says which: make_backend() opens it once more. kUsage: an
+// option that the device has no use for.
+Result<std::unique_ptr<Backend>> open_backend(const CommandLine& options, BackendOptions* backend);
 // Prints the plan, loads with a progress line, prints "ready".
 Result<std::unique_ptr<Engine>> load_engine(EnginePlan plan, std::unique_ptr<Backend> backend);
 

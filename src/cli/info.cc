@@ -176,8 +176,8 @@ std::string report(const EnginePlan& plan, const PromptBuilder* builder, const B
 }  // namespace
 
 Status info_verb(CommandLine& options) {
-  ASSIGN_OR_RETURN(const EngineConfig config, engine_config(options));
-  ASSIGN_OR_RETURN(const auto backend, open_backend(options, config));
+  ASSIGN_OR_RETURN(EngineConfig config, engine_config(options));
+  ASSIGN_OR_RETURN(const auto backend, open_backend(options, &config.backend));
   ASSIGN_OR_RETURN(const EnginePlan plan,
                    make_engine_plan(config, *backend, MemoryCheck::kReportOnly));
   std::unique_ptr<PromptBuilder> builder;

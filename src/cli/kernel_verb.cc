@@ -12,14 +12,13 @@
 namespace lserve {
 
 Status kernel_verb(CommandLine& options) {
-  EngineConfig config;
-  config.backend = backend_options(options);
+  BackendOptions chosen = backend_options(options);
   KernelWorkloads workloads;
   for (const KernelCase& c : kernel_cases(options)) {
     ASSIGN_OR_RETURN(KernelWorkloads of_case, kernel_workloads(c));
     for (KernelWorkload& workload : of_case) workloads.push_back(std::move(workload));
   }
-  ASSIGN_OR_RETURN(auto backend, open_backend(options, config));
+  ASSIGN_OR_RETURN(auto backend, open_backend(options, &chosen));
   const std::string device = backend->describe();
   ASSIGN_OR_RETURN(const Ceilings ceilings, backend->measure_ceilings(CeilingParts::kAll));
   const bool json = options.get_flag("json");
@@ -34,7 +33,7 @@ Status kernel_verb(CommandLine& options) {
   for (const KernelWorkload& workload : workloads) {
     // A backend reserves what operations need besides once, so each workload has its own.
     backend.reset();
-    ASSIGN_OR_RETURN(backend, open_backend(options, config));
+    ASSIGN_OR_RETURN(backend, make_backend(chosen));
     ASSIGN_OR_RETURN(const KernelFigure figure, measure_workload(*backend, workload, timing));
     any_fits |= figure.does_not_fit.empty();
     why_not = cat(figure.op, ", ", figure.what, ": ", figure.does_not_fit);

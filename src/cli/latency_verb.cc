@@ -165,7 +165,7 @@ LatencyPoint point_of(const CommandLine& options, const Arm& arm, int64_t prompt
 
 Status measure_arm(const CommandLine& options, const EngineConfig& config, const Arm& arm,
                    const Ceilings& ceilings, std::vector<Figure>* out) {
-  ASSIGN_OR_RETURN(auto backend, open_backend(options, config));
+  ASSIGN_OR_RETURN(auto backend, make_backend(config.backend));
   OpTimes op_times;
   const bool by_op = options.get_flag("op-times");
   if (by_op) backend = make_timed_backend(std::move(backend), &op_times);
@@ -203,9 +203,9 @@ Status measure_arm(const CommandLine& options, const EngineConfig& config, const
 }  // namespace
 
 Status latency_verb(CommandLine& options) {
-  ASSIGN_OR_RETURN(const EngineConfig config, engine_config(options));
+  ASSIGN_OR_RETURN(EngineConfig config, engine_config(options));
   RETURN_IF_ERROR(check_context(options, config));
-  ASSIGN_OR_RETURN(auto backend, open_backend(options, config));
+  ASSIGN_OR_RETURN(auto backend, open_backend(options, &config.backend));
   // Every mode is checked before the first is measured.
   for (const std::string& mode : options.get_texts("attention")) {
     const auto plan = plan_arm(options, config, {mode}, 1, *backend);

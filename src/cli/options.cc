@@ -1,6 +1,7 @@
 #include "cli/options.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <utility>
@@ -159,7 +160,8 @@ Status CommandLine::check_complete() const {
   const std::string_view words = verb_spec(verb_).words;
   if (find_option(verb_, "op") != nullptr) {
     if (is_set("op")) return {};
-    return usage_error(cat(words, ": OP is missing: ", spec("op").help));
+    const std::string_view help = spec("op").help;  // "all, or some of ...; instead of ..."
+    return usage_error(cat(words, ": OP is missing: ", help.substr(0, help.find(';'))));
   }
   if (!get_text("model").empty()) return {};
   return usage_error(cat(words, ": MODEL is missing: a Hugging Face directory or a .gguf file"));
@@ -217,14 +219,16 @@ Status CommandLine::take_positionals(std::span<const std::string> words) {
     return find_option(verb_, name) == nullptr || source(name) == OptionSource::kCommandLine;
   };
   size_t next = 0;
-  for (const std::string_view name : {"op", "model", "prompt"}) {
+  constexpr std::array<std::pair<std::string_view, const char*>, 3> kPositionals = {
+      {{"op", "OP"}, {"model", "MODEL"}, {"prompt", "PROMPT"}}};
+  for (const auto& [name, shown] : kPositionals) {
     if (is_taken(name) || next >= words.size()) continue;
     // With LSERVE_MODEL (or a file) naming the model, a word alone is the prompt; a model that is
     // there still wins over it.
     const bool is_prompt = name == "model" && is_set("model") && words.size() == 1 &&
                            !is_taken("prompt") && !looks_like_model(words[0]);
     if (is_prompt) continue;
-    RETURN_IF_ERROR(store(spec(name), words[next++], OptionSource::kCommandLine, "argument"));
+    RETURN_IF_ERROR(store(spec(name), words[next++], OptionSource::kCommandLine, shown));
   }
   if (next == words.size()) return {};
   return usage_error(cat("unexpected argument ", quoted(words[next]), "; usage: lserve ",

@@ -35,9 +35,9 @@ void print_result(const Perplexity& result, bool json) {
 }  // namespace
 
 Status perplexity_verb(CommandLine& options) {
-  ASSIGN_OR_RETURN(const EngineConfig config, engine_config(options));
+  ASSIGN_OR_RETURN(EngineConfig config, engine_config(options));
   ASSIGN_OR_RETURN(const std::string text, read_input(options));
-  ASSIGN_OR_RETURN(auto backend, open_backend(options, config));
+  ASSIGN_OR_RETURN(auto backend, open_backend(options, &config.backend));
   ASSIGN_OR_RETURN(EnginePlan plan, make_engine_plan(config, *backend, MemoryCheck::kEnforce));
   ASSIGN_OR_RETURN(const auto builder, load_prompt_builder(*plan.checkpoint));
   const std::vector<int32_t> tokens = builder->raw(text);

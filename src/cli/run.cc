@@ -102,7 +102,7 @@ Status run_verb(CommandLine& options) {
   ASSIGN_OR_RETURN(EngineConfig config, engine_config(options));
   if (options.is_set("kv-save")) config.resume_tokens = kResumeTokens;
   ASSIGN_OR_RETURN(ChatSettings chat_settings, read_chat_settings(options));
-  ASSIGN_OR_RETURN(auto backend, open_backend(options, config));
+  ASSIGN_OR_RETURN(auto backend, open_backend(options, &config.backend));
   ASSIGN_OR_RETURN(EnginePlan plan, make_engine_plan(config, *backend, MemoryCheck::kEnforce));
   RETURN_IF_ERROR(take_model_defaults(plan.checkpoint->config().generation, &options));
   ASSIGN_OR_RETURN(const auto builder,

@@ -155,6 +155,7 @@ TEST(Options, TheSameNameMayDifferByVerb) {
       must_parse({"bench", "latency", "m", "--attention", "dense,lserve"}).get_texts("attention"),
       (Words{"dense", "lserve"}));
   EXPECT_TRUE(has(error_of({"run", "m", "--attention", "dense,lserve"}), "is not one of"));
+  EXPECT_TRUE(has(error_of({"bench", "kernel", "linaer"}), "OP: \"linaer\" is not one of"));
   EXPECT_TRUE(has(error_of({"bench", "latency", "m", "--attention", "dense,"}), "is not one of"));
   EXPECT_EQ(must_parse({"eval", "perplexity", "m", "-f", "t"}).get_int("decode-tokens"), 0);
 }

@@ -428,6 +428,11 @@ class BadInput(unittest.TestCase):
             self.assertRegex(done.stderr, "(has no NVIDIA driver|shows no NVIDIA GPU|"
                                           "was built without CUDA)")
             self.assertEqual(done.stdout, "")
+        # auto tells once what it took, however often the verb opens it.
+        done = lserve("bench", "kernel", "rms_norm,silu_mul", "--shape", "tiny", "-r", "1",
+                      env={"CUDA_VISIBLE_DEVICES": ""})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(done.stderr.count("auto    the cpu, because: "), (0, 1))
 
     def test_a_share_of_the_gpu_needs_one(self):
         for device in ("cpu", "reference"):
