@@ -10,10 +10,6 @@
 
 namespace lserve::cuda::ptx {
 
-__device__ inline void prefetch_tensor_map(const CUtensorMap* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
 // Starts the copy of the map's box at (column, row); its bytes count for the barrier's phase.
 __device__ inline void copy_box(void* shared, const CUtensorMap* map, int32_t column, int32_t row,
                                 Barrier* barrier) {
