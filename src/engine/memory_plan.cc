@@ -105,6 +105,9 @@ ScratchLimits plan_scratch(const MemoryInputs& inputs, const WorkspaceLimits& wo
   limits.num_logit_rows = workspace.max_logit_rows;
   limits.vocab_size = model.vocab_size;
   limits.num_tokens = inputs.chunk;
+  limits.num_pages = inputs.num_sequences * ceil_div<int64_t>(context, kPageSize);
+  limits.num_kv_heads = model.num_kv_heads;
+  limits.kv_format = inputs.kv_format;
   limits.num_columns =
       std::max({model.hidden_size, model.num_q_heads * model.head_dim, model.intermediate_size});
   return limits;

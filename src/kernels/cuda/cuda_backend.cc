@@ -23,6 +23,7 @@ namespace {
 cuda::ScratchSizes scratch_sizes(const ScratchLimits& limits) {
   cuda::ScratchSizes sizes;
   cuda::size_linear(limits, &sizes);
+  cuda::size_prefill_attention(limits, &sizes);
   cuda::size_decode_attention(limits, &sizes);
   cuda::size_sampling(limits, &sizes);
   return sizes;

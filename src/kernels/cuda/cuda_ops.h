@@ -28,6 +28,7 @@ void log_probs(const LogProbParams& params, Context* context);
 
 // What they need in steps up to these limits: each sets the sizes of the scratch that it uses.
 void size_linear(const ScratchLimits& limits, ScratchSizes* sizes);
+void size_prefill_attention(const ScratchLimits& limits, ScratchSizes* sizes);
 void size_decode_attention(const ScratchLimits& limits, ScratchSizes* sizes);
 void size_sampling(const ScratchLimits& limits, ScratchSizes* sizes);
 

@@ -54,6 +54,7 @@ Context::~Context() {
 
 Status Context::reserve(const ScratchSizes& sizes) {
   sealed = false;
+  RETURN_IF_ERROR(expanded_pages.reserve(sizes.expanded_pages));
   RETURN_IF_ERROR(partials.reserve(sizes.partials));
   RETURN_IF_ERROR(activations.reserve(sizes.activations));
   RETURN_IF_ERROR(gemm_workspace.reserve(sizes.gemm_workspace));
@@ -66,8 +67,8 @@ Status Context::reserve(const ScratchSizes& sizes) {
 
 int64_t Context::device_bytes(const ScratchSizes& sizes) {
   int64_t total = 0;
-  for (const size_t bytes :
-       {sizes.partials, sizes.activations, sizes.gemm_workspace, sizes.draws}) {
+  for (const size_t bytes : {sizes.expanded_pages, sizes.partials, sizes.activations,
+                             sizes.gemm_workspace, sizes.draws}) {
     total += allocated_bytes(static_cast<int64_t>(bytes));
   }
   return total;

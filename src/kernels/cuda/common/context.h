@@ -65,6 +65,7 @@ class HostScratch {
 
 // Bytes of each scratch.
 struct ScratchSizes {
+  size_t expanded_pages = 0;
   size_t partials = 0;
   size_t activations = 0;
   size_t gemm_workspace = 0;
@@ -87,6 +88,7 @@ struct Context : Queue {
 
   int num_sms = 0;
   ThreadPool threads;              // of the host: loading
+  Scratch expanded_pages{this};    // prefill attention: pages of codes in bf16
   Scratch partials{this};          // decode attention: unmerged splits
   Scratch activations{this};       // linear: x in bf16
   Scratch gemm_workspace{this};    // linear

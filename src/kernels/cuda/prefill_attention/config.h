@@ -18,7 +18,7 @@ struct PrefillArgs {
   const float* q;  // [num_tokens, num_q_heads, head_dim]
   float* out;
   PagePools pools;
-  const int32_t* page_tables[kMaxPools];
+  const int32_t* page_tables[kMaxPools];  // null: page i of a table is page i of the pool
   const PrefillWork* work;
   const KeyBlockRange* ranges;
   int32_t num_q_heads;

@@ -53,7 +53,7 @@ void prefill_attention(const PrefillAttentionParams& params, Context* context) {
   for (size_t i = 0; i < params.page_tables.size(); ++i) {
     args.page_tables[i] = params.page_tables[i].data();
   }
-  if (kv.format == KvFormat::kBF16 && sm90_prefill_attention_runs_here()) {
+  if (kv.format != KvFormat::kF32 && sm90_prefill_attention_runs_here()) {
     return sm90_prefill_attention(args, params, context);
   }
   visit_layout(kv.format, kv.head_dim, [&](auto layout) {

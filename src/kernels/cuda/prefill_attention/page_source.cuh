@@ -1,13 +1,11 @@
 // Keys and values of pages on their way into shared memory.
-//
-// Codes become bf16 on the way: scale * code + min, rounded. That rounding, as that of the query
-// and of the weights, is a part in 2^9 of the number.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/common/numbers.cuh"
 #include "kernels/cuda/prefill_attention/config.h"
+#include "kernels/cuda/prefill_attention/expand.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 #include "kernels/cuda/ptx/math.cuh"
 #include "kernels/cuda/ptx/shared_address.cuh"
@@ -39,33 +37,6 @@ __device__ inline void copy_codes(const std::byte* tile, std::byte* codes) {
   for (int i = threadIdx.x; i < Layout::kTileBytes / 16; i += kPrefillThreads) {
     ptx::cp_async_16(to + i * 16, tile + i * 16, true);
   }
-}
-
-// 8 channels of codes to 8 of bf16.
-template <typename Layout>
-__device__ inline uint4 expand(const std::byte* codes, KvScale stored) {
-  const float s = float_of(stored.scale);
-  const float m = float_of(stored.min);
-  uint32_t words[2] = {*reinterpret_cast<const uint32_t*>(codes), 0};
-  if constexpr (Layout::kFormat == KvFormat::kInt8) {
-    words[1] = *reinterpret_cast<const uint32_t*>(codes + 4);
-  }
-  constexpr int kCodes = 32 / Layout::kCodeBits;  // of a word
-  constexpr uint32_t kMask = (1U << Layout::kCodeBits) - 1;
-  constexpr uint32_t kMagic = 0x4B000000;  // 2^23: a float whose last bits are the code
-  uint32_t packed[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    float x[2];
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const int c = 2 * i + j;
-      const uint32_t code = (words[c / kCodes] >> (c % kCodes * Layout::kCodeBits)) & kMask;
-      x[j] = __fmaf_rn(s, __uint_as_float(kMagic | code) - 0x1p23F, m);
-    }
-    packed[i] = ptx::pack_bf16x2(x[0], x[1]);
-  }
-  return {packed[0], packed[1], packed[2], packed[3]};
 }
 
 // Tiles of the first num_tokens tokens from copied codes; zeros beyond.

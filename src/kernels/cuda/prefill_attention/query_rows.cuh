@@ -41,7 +41,7 @@ struct RowPair {
 };
 
 __device__ __forceinline__ void mask_row(uint64_t visible, int i, int t,
-                                ptx::FragmentC (&scores)[kKeyTiles]) {
+                                         ptx::FragmentC (&scores)[kKeyTiles]) {
 #pragma unroll
   for (int tile = 0; tile < kKeyTiles; ++tile) {
 #pragma unroll
@@ -60,7 +60,7 @@ __device__ inline float largest(float a, float b, float c, float d) {
 // far must be multiplied with.
 template <int kHeadDim>
 __device__ __forceinline__ float weigh_row(int i, ptx::FragmentC (&scores)[kKeyTiles],
-                                  RowPair<kHeadDim>* rows) {
+                                           RowPair<kHeadDim>* rows) {
   float part[kKeyTiles / 2];  // a tree is faster than a chain
 #pragma unroll
   for (int j = 0; j < kKeyTiles / 2; ++j) {
@@ -86,7 +86,7 @@ __device__ __forceinline__ float weigh_row(int i, ptx::FragmentC (&scores)[kKeyT
 
 // Weights of both rows as operands, rounded to bf16: weights[i] of row g + 8 i, two in a word.
 __device__ __forceinline__ void pack_weights(const ptx::FragmentC (&scores)[kKeyTiles],
-                                    uint32_t (&weights)[2][kKeyTiles]) {
+                                             uint32_t (&weights)[2][kKeyTiles]) {
 #pragma unroll
   for (int tile = 0; tile < kKeyTiles; ++tile) {
     weights[0][tile] = ptx::pack_bf16x2(scores[tile].x[0], scores[tile].x[1]);

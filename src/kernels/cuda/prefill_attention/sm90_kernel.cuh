@@ -96,8 +96,12 @@ __device__ void copy_pages(const Sm90PrefillArgs& args, Sm90SharedMemory<kHeadDi
     if (tile.is_empty()) continue;
     const PrefillWork& item = tile.item;
     const bool first_pool = item.pool == 0;
-    const int32_t* page_ids =
-        (first_pool ? args.common.page_tables[0] : args.common.page_tables[1]) + item.page_table;
+    const int32_t* table = first_pool ? args.common.page_tables[0] : args.common.page_tables[1];
+    const auto page_id_of = [&](int32_t page) {
+      if (page == PageWalk::kEnd) return 0;
+      const int32_t entry = item.page_table + page;
+      return table == nullptr ? entry : table[entry];
+    };
     const CUtensorMap* map = first_pool ? &args.pools[0] : &args.pools[1];
     const int32_t num_heads =
         first_pool ? args.common.pools.pools[0].num_heads : args.common.pools.pools[1].num_heads;
@@ -105,10 +109,10 @@ __device__ void copy_pages(const Sm90PrefillArgs& args, Sm90SharedMemory<kHeadDi
                   tile.first_position(args.common.group), tile.last_position(args.common.group),
                   item.window);
     int32_t page = walk.next();
-    int32_t page_id = page == PageWalk::kEnd ? 0 : page_ids[page];
+    int32_t page_id = page_id_of(page);
     while (page != PageWalk::kEnd) {
       const int32_t next = walk.next();
-      const int32_t next_id = next == PageWalk::kEnd ? 0 : page_ids[next];
+      const int32_t next_id = page_id_of(next);
       const int32_t row = (page_id * num_heads + item.head) * 2 * kPageSize;
       auto& stage = shared->stages[ring.stage];
       ptx::wait(&shared->keys_free[ring.stage], ring.parity ^ 1);

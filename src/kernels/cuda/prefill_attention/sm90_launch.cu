@@ -1,7 +1,12 @@
 // Launcher of prefill attention on sm_90a. Contract: kernels/prefill_attention.h.
+#include <algorithm>
+#include <array>
+
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/prefill_attention/expand_pages.h"
 #include "kernels/cuda/prefill_attention/sm90_kernel.cuh"
 #include "kernels/cuda/prefill_attention/sm90_launch.h"
 
@@ -36,7 +41,33 @@ void launch(Sm90PrefillArgs args, int64_t num_items, Context* context) {
   CUDA_CHECK(cudaGetLastError());
 }
 
+// Of every pool, the pages of its table in bf16.
+std::array<PagedKvView, kMaxPools> expand_pools(const PrefillAttentionParams& params,
+                                                Context* context) {
+  int64_t total = 0;
+  std::array<int64_t, kMaxPools> first{};
+  for (size_t i = 0; i < params.pools.size(); ++i) {
+    const PagedKvView& kv = params.pools[i];
+    first[i] = total;
+    total += expanded_bytes(static_cast<int64_t>(params.page_tables[i].size()), kv.num_heads,
+                            kv.head_dim);
+  }
+  std::byte* pages = context->expanded_pages.bytes(static_cast<size_t>(total));
+  std::array<PagedKvView, kMaxPools> expanded;
+  for (size_t i = 0; i < params.pools.size(); ++i) {
+    expanded[i] = expand_pages(params.pools[i], params.page_tables[i], pages + first[i], context);
+  }
+  return expanded;
+}
+
 }  // namespace
+
+void size_prefill_attention(const ScratchLimits& limits, ScratchSizes* sizes) {
+  if (!has_scales(limits.kv_format) || !sm90_prefill_attention_runs_here()) return;
+  // The heads of both pools together.
+  sizes->expanded_pages =
+      static_cast<size_t>(expanded_bytes(limits.num_pages, limits.num_kv_heads, limits.head_dim));
+}
 
 bool sm90_prefill_attention_runs_here() {
   static const bool runs = runs_here();
@@ -46,8 +77,14 @@ bool sm90_prefill_attention_runs_here() {
 void sm90_prefill_attention(const PrefillArgs& common, const PrefillAttentionParams& params,
                             Context* context) {
   Sm90PrefillArgs args{.common = common, .pools = {}, .num_tiles = 0};
+  std::array<PagedKvView, kMaxPools> pools;
+  std::copy(params.pools.begin(), params.pools.end(), pools.begin());
+  if (has_scales(pools[0].format)) {
+    pools = expand_pools(params, context);
+    for (const int32_t*& table : args.common.page_tables) table = nullptr;
+  }
   for (size_t i = 0; i < params.pools.size(); ++i) {
-    const PagedKvView& kv = params.pools[i];
+    const PagedKvView& kv = pools[i];
     CHECK(kv.format == KvFormat::kBF16);
     if (kv.num_heads == 0 || kv.num_pages == 0) continue;
     const int64_t rows = kv.num_pages * kv.num_heads * 2 * kPageSize;

@@ -10,7 +10,8 @@ namespace lserve::cuda {
 // the order of their sums.
 bool sm90_prefill_attention_runs_here();
 
-// REQUIRES: it does; bf16 caches of head_dim 64 or 128.
+// Caches of codes are expanded to bf16 first, all pages of the tables. REQUIRES: it does; no
+// float32 cache; head_dim 64 or 128.
 void sm90_prefill_attention(const PrefillArgs& args, const PrefillAttentionParams& params,
                             Context* context);
 
