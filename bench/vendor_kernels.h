@@ -17,8 +17,9 @@ struct VendorTime {
   double seconds = 0;  // the median of a call; 0: none
 };
 
-// Timed as measure_kernel() times ours: calls on data that no cache holds, in one graph, by the
-// device's clock. The vendor's choice of algorithm comes before, and does not count.
+// Timed as measure_kernel() times ours: calls on data that no cache holds, in one graph (or queued,
+// where a library cannot be recorded: its name says so then), by the device's clock. The vendor's
+// choice of algorithm comes before, and does not count.
 VendorTime time_vendor(const VendorProblem& problem, int64_t repeats);
 
 }  // namespace lserve::bench

@@ -1,16 +1,12 @@
 #include "kernels/cuda/ceilings/fastest_product.h"
 
-#include <cublasLt.h>
-
 #include <array>
 #include <limits>
 #include <vector>
 
 #include "base/strings.h"
 #include "kernels/cuda/ceilings/stopwatch.h"
-#include "kernels/cuda/common/cuda_check.h"
-
-#define CUBLAS_CHECK(expression) cublas_check((expression), #expression, __LINE__)
+#include "kernels/cuda/common/cublas_check.h"
 
 namespace lserve::cuda {
 
@@ -18,11 +14,6 @@ namespace {
 
 constexpr int kCandidates = 16;
 constexpr int kTrials = 3;
-
-void cublas_check(cublasStatus_t status, const char* call, int line) {
-  if (status == CUBLAS_STATUS_SUCCESS) return;
-  fatal_device_error(call, __FILE__, line, cublasLtGetStatusName(status));
-}
 
 cublasLtMatrixLayout_t make_layout(int64_t rows, int64_t columns) {
   cublasLtMatrixLayout_t layout = nullptr;

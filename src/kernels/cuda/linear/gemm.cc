@@ -1,15 +1,10 @@
 #include "kernels/cuda/linear/gemm.h"
 
-#include <cublasLt.h>
-
 #include <array>
 #include <optional>
 
 #include "base/check.h"
-#include "kernels/cuda/common/cuda_check.h"
-
-// The same of cuBLASLt.
-#define CUBLAS_CHECK(expression) cublas_check((expression), #expression, __LINE__)
+#include "kernels/cuda/common/cublas_check.h"
 
 namespace lserve::cuda {
 
@@ -19,11 +14,6 @@ constexpr uint64_t kUsualTokens = 2048;  // a chunk of a prompt
 constexpr std::array<uint64_t, 6> kOtherTokens = {1, 2, 9, 64, 300, 4096};
 constexpr int kCandidates = 64;
 constexpr uint32_t kRowAlignment = 16;
-
-void cublas_check(cublasStatus_t status, const char* call, int line) {
-  if (status == CUBLAS_STATUS_SUCCESS) return;
-  fatal_device_error(call, __FILE__, line, cublasLtGetStatusName(status));
-}
 
 uint32_t alignment_of_out(int64_t rows) {
   constexpr int64_t kFloats = kRowAlignment / sizeof(float);
