@@ -58,6 +58,23 @@ void add_block(const BatchView& batch, const HeadPattern& pattern, int64_t layer
 
 }  // namespace
 
+void sort_prefill_work(PrefillPlan* plan) {
+  // Long ones first, so that no thread is left with a long item at the end; among those of about
+  // one length, head by head, so that neighbours read the same pages while a cache holds them. The
+  // rest of the key makes the order total: it does not depend on the sort.
+  const auto cost = [&](const PrefillWork& work) {
+    return num_blocks(*plan, work) * int64_t{work.q_end - work.q_begin};
+  };
+  std::sort(plan->work.begin(), plan->work.end(), [&](const PrefillWork& a, const PrefillWork& b) {
+    const int64_t cost_a = cost(a);
+    const int64_t cost_b = cost(b);
+    const int64_t class_a = cost_a / kPrefillCostClass;
+    const int64_t class_b = cost_b / kPrefillCostClass;
+    return std::tie(class_b, a.pool, a.page_table, a.head, cost_b, a.q_begin) <
+           std::tie(class_a, b.pool, b.page_table, b.head, cost_a, b.q_begin);
+  });
+}
+
 void plan_prefill(const BatchView& batch, const HeadPattern& pattern, int64_t layer,
                   const AttentionConfig& config, PrefillPlan* plan) {
   plan->work.clear();
@@ -83,20 +100,7 @@ void plan_prefill(const BatchView& batch, const HeadPattern& pattern, int64_t la
     }
   }
 
-  // Long ones first, so that no thread is left with a long item at the end; among those of about
-  // one length, head by head, so that neighbours read the same pages while a cache holds them. The
-  // rest of the key makes the order total: it does not depend on the sort.
-  const auto cost = [&](const PrefillWork& work) {
-    return num_blocks(*plan, work) * int64_t{work.q_end - work.q_begin};
-  };
-  std::sort(plan->work.begin(), plan->work.end(), [&](const PrefillWork& a, const PrefillWork& b) {
-    const int64_t cost_a = cost(a);
-    const int64_t cost_b = cost(b);
-    const int64_t class_a = cost_a / kPrefillCostClass;
-    const int64_t class_b = cost_b / kPrefillCostClass;
-    return std::tie(class_b, a.pool, a.page_table, a.head, cost_b, a.q_begin) <
-           std::tie(class_a, b.pool, b.page_table, b.head, cost_a, b.q_begin);
-  });
+  sort_prefill_work(plan);
 }
 
 }  // namespace lserve

@@ -30,4 +30,7 @@ inline constexpr int64_t kPrefillCostClass = int64_t{64} * kPageSize;
 void plan_prefill(const BatchView& batch, const HeadPattern& pattern, int64_t layer,
                   const AttentionConfig& config, PrefillPlan* plan);
 
+// Puts the items into that order again, after their ranges were changed.
+void sort_prefill_work(PrefillPlan* plan);
+
 }  // namespace lserve

@@ -35,6 +35,11 @@ constexpr std::array<std::pair<std::string_view, KvFormat>, 4> kFormats = {{
     {"int4", KvFormat::kInt4},
 }};
 
+constexpr std::array<std::pair<std::string_view, BlockLists>, 2> kBlockLists = {{
+    {"random", BlockLists::kRandom},
+    {"vertical-slash", BlockLists::kVerticalSlash},
+}};
+
 constexpr std::string_view kAll = "all";
 
 std::vector<std::string> ops_of(const CommandLine& options) {
@@ -56,6 +61,7 @@ KernelCase shared_settings(const CommandLine& options) {
   c.attention.token_budget = count("token-budget");
   c.attention.logical_page_size = count("logical-page-size");
   const bool mean_spread = options.get_text("page-score") == "mean-std";
+  c.block_lists = by_word(kBlockLists, options.get_text("block-lists"));
   c.attention.page_score = mean_spread ? PageScore::kMeanStd : PageScore::kMinMax;
   return c;
 }
@@ -104,6 +110,11 @@ std::vector<KernelCase> kernel_cases(const CommandLine& options) {
     if (op.has(KernelDim::kContext)) {
       multiply<int64_t>(&cases, options.get_ints("context"),
                         [](auto* c, int64_t n) { c->context = n; });
+    }
+    if (op.has(KernelDim::kBlocks)) {
+      multiply<int64_t>(&cases, options.get_ints("skip-blocks"), [](auto* c, int64_t percent) {
+        c->skip_percent = static_cast<int32_t>(percent);
+      });
     }
     if (op.has(KernelDim::kBatch)) {
       multiply<int64_t>(&cases, options.get_ints("batch"),

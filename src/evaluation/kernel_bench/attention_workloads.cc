@@ -51,6 +51,12 @@ std::string describe_case(const ShapedCase& c) {
              kv_format_name(c.settings.kv_format), ", context ", c.settings.context);
 }
 
+std::string describe_skipped(const KernelCase& c) {
+  if (c.skip_percent == 0) return "";
+  return cat(", ", c.skip_percent, "% of blocks skipped, ",
+             c.block_lists == BlockLists::kRandom ? "random" : "vertical-slash");
+}
+
 // What the model's heads of a layer have to do.
 struct HeadCount {
   double retrieval = 0;
@@ -123,11 +129,19 @@ Result<PreparedKernel> prepare_prefill(Backend& backend, const ShapedCase& c) {
   RETURN_IF_ERROR(place(data.get(), c, c.tokens, static_cast<int32_t>(c.tokens), {}));
   PrefillPlan plan;
   plan_prefill(data->view, data->kv.pattern, 0, c.settings.attention, &plan);
+  if (c.settings.skip_percent > 0) {
+    const double pairs =
+        skip_blocks(c.settings.skip_percent, c.settings.block_lists, c.settings.seed, &plan);
+    kernel.operations = 4 * dim * group * (pairs + heads.streaming * window.pairs);
+  }
   ASSIGN_OR_RETURN(const auto work, data->memory.list(plan.work));
   ASSIGN_OR_RETURN(const auto ranges, data->memory.list(plan.ranges));
   kernel.copies = data->kv.copies();
   kernel.limits.num_tokens = c.tokens;
   kernel.limits.head_dim = c.shape.head_dim;
+  kernel.limits.num_pages = ceil_div<int64_t>(c.settings.context, kPageSize);
+  kernel.limits.num_kv_heads = c.shape.num_kv_heads;
+  kernel.limits.kv_format = c.settings.kv_format;
   RETURN_IF_ERROR(backend.reserve(kernel.limits));
   kernel.run = [&backend, d = data.get(), work, ranges, scale = softmax_scale(c),
                 size = static_cast<int32_t>(c.shape.gqa_group_size())](int64_t copy) {
@@ -317,7 +331,7 @@ KernelWorkloads prefill_attention_workloads(const ShapedCase& c) {
   ShapedCase single = c;
   single.settings.batch = 1;
   return {{.op = "prefill_attention",
-           .what = cat(describe_case(c), ", ", rows_text(c.tokens)),
+           .what = cat(describe_case(c), ", ", rows_text(c.tokens), describe_skipped(c.settings)),
            .vendor = vendor_problem(c, 1, c.tokens),
            .prepare = [single](Backend& backend) { return prepare_prefill(backend, single); }}};
 }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "attention/attention_config.h"
+#include "evaluation/kernel_bench/block_lists.h"
 #include "quant/kv_format.h"
 
 namespace lserve {
@@ -19,6 +20,7 @@ enum class KernelDim : uint32_t {
   kBatch = 4,      // sequences that decode together
   kAttention = 8,  // which heads stream, whether pages are selected
   kKvFormat = 16,  // how keys and values are stored
+  kBlocks = 32,    // which key blocks are left out
 };
 
 struct KernelOp {
@@ -41,7 +43,7 @@ inline constexpr std::array kKernelOps = {
     KernelOp{"write_kv", KernelDim::kTokens | KernelDim::kKvFormat},
     KernelOp{"rope_write_kv", KernelDim::kTokens | KernelDim::kKvFormat},
     KernelOp{"prefill_attention", KernelDim::kTokens | KernelDim::kContext | KernelDim::kAttention |
-                                      KernelDim::kKvFormat},
+                                      KernelDim::kKvFormat | KernelDim::kBlocks},
     KernelOp{"decode_attention", KernelDim::kContext | KernelDim::kBatch | KernelDim::kAttention |
                                      KernelDim::kKvFormat},
     KernelOp{"page_scores", KernelDim::kContext | KernelDim::kBatch | KernelDim::kKvFormat},
@@ -66,6 +68,8 @@ struct KernelCase {
   AttentionConfig attention;
   double streaming_fraction = 0.5;  // of the KV heads, where the mode has any that stream
   KvFormat kv_format = KvFormat::kBF16;
+  int32_t skip_percent = 0;  // of the key blocks of heads that do not stream (block_lists.h)
+  BlockLists block_lists = BlockLists::kRandom;
   uint64_t seed = 0;
   // What the copies of a call's data have together, so that none of a call is in a cache from the
   // call before: more than three times the 50 MB of an H100. 1: one copy, for tests.

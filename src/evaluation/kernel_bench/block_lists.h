@@ -1,0 +1,22 @@
+// Explicit lists of key blocks, as a method of dynamic sparsity would give prefill: to measure what
+// skipped blocks save.
+#pragma once
+
+#include <cstdint>
+
+#include "attention/prefill_plan.h"
+
+namespace lserve {
+
+enum class BlockLists {
+  kRandom,         // any blocks
+  kVerticalSlash,  // some columns for all query blocks, and some diagonals
+};
+
+// Leaves out about `skip_percent` of the key blocks of every item of pool 0 (retrieval heads),
+// never the first and the item's last. Lists are made anew for every query block, and shared by its
+// heads. Items come in the order of plan_prefill again. Returns (query token, key) pairs that the
+// items of pool 0 still see, of all heads.
+double skip_blocks(int32_t skip_percent, BlockLists lists, uint64_t seed, PrefillPlan* plan);
+
+}  // namespace lserve
