@@ -51,6 +51,40 @@ TEST_P(DecodeAttentionTest, MatchesFloat64AroundSplits) {
   }
 }
 
+// Lists of one split, of several, and of so many that a device merges them in two steps, in one
+// call; and again, after calls of other lengths, to the bit: what a call counted leaves no trace.
+TEST_P(DecodeAttentionTest, ListsOfAnyLengthInOneCallAndAgain) {
+  constexpr int32_t kSplitTokens = kDecodeSplit * kPageSize;
+  for (const KvFormat format : kKvFormats) {
+    Random random(test_seed() + static_cast<uint64_t>(format));
+    auto shape = random_shape(1, 1, &random);
+    shape.format = format;
+    shape.head_dim = 64;
+    shape.num_heads = 1;
+    shape.kv_lens = {1, kSplitTokens + 1, 70 * kSplitTokens + 3, 8 * kSplitTokens, 3};
+    PagedKvFixture kv(shape, Values::kNormal, Values::kNormal, &random);
+    auto run = random_decode(kv, &random);
+    const TokenLists all = dense_lists(kv);
+    const auto out = decode(&backend(), &kv, run, all);
+    EXPECT_TRUE(decode_is_right(kv, run, all, out));
+    for (const size_t longest : {size_t{1}, size_t{3}, size_t{0}}) {
+      TokenLists some = all;
+      for (auto& list : some) {
+        if (list.size() > all[longest].size()) list.clear();
+      }
+      const auto again = decode(&backend(), &kv, run, some);
+      for (int32_t seq = 0; seq < static_cast<int32_t>(all.size()); ++seq) {
+        if (some[static_cast<size_t>(seq)].empty()) continue;
+        const auto at = static_cast<size_t>(decode_row(kv, run, seq, 0, 0) * shape.head_dim);
+        const auto count = static_cast<size_t>(run.group * shape.head_dim);
+        EXPECT_TRUE(
+            same_bits(std::span(again).subspan(at, count), std::span(out).subspan(at, count)));
+      }
+      EXPECT_TRUE(same_bits(decode(&backend(), &kv, run, all), out));
+    }
+  }
+}
+
 // P2: a GQA group of 1 is MHA. Four query heads that share a KV head give what they give where each
 // has a copy of it. (Not for int8 and int4, whose copies would be quantised anew.)
 TEST_P(DecodeAttentionTest, GqaGroupOfOneEqualsMha) {

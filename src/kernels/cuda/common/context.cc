@@ -56,6 +56,7 @@ Status Context::reserve(const ScratchSizes& sizes) {
   sealed = false;
   RETURN_IF_ERROR(expanded_pages.reserve(sizes.expanded_pages));
   RETURN_IF_ERROR(partials.reserve(sizes.partials));
+  RETURN_IF_ERROR(arrivals.reserve(sizes.arrivals));
   RETURN_IF_ERROR(activations.reserve(sizes.activations));
   RETURN_IF_ERROR(gemm_workspace.reserve(sizes.gemm_workspace));
   RETURN_IF_ERROR(draws.reserve(sizes.draws));
@@ -67,8 +68,8 @@ Status Context::reserve(const ScratchSizes& sizes) {
 
 int64_t Context::device_bytes(const ScratchSizes& sizes) {
   int64_t total = 0;
-  for (const size_t bytes : {sizes.expanded_pages, sizes.partials, sizes.activations,
-                             sizes.gemm_workspace, sizes.draws}) {
+  for (const size_t bytes : {sizes.expanded_pages, sizes.partials, sizes.arrivals,
+                             sizes.activations, sizes.gemm_workspace, sizes.draws}) {
     total += allocated_bytes(static_cast<int64_t>(bytes));
   }
   return total;

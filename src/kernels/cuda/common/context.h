@@ -27,8 +27,8 @@ class Scratch {
  public:
   explicit Scratch(const Queue* queue) : queue_(*queue) {}
 
-  // At least `bytes` bytes, aligned to 256; what they held is lost when they grow. Ends the process
-  // if there is no memory.
+  // At least `bytes` bytes, aligned to 256; when they grow, what they held is lost, and they are
+  // zeros. Ends the process if there is no memory.
   std::byte* bytes(size_t bytes);
   template <typename T>
   T* of(int64_t count) {
@@ -67,6 +67,7 @@ class HostScratch {
 struct ScratchSizes {
   size_t expanded_pages = 0;
   size_t partials = 0;
+  size_t arrivals = 0;
   size_t activations = 0;
   size_t gemm_workspace = 0;
   size_t draws = 0;
@@ -90,6 +91,7 @@ struct Context : Queue {
   ThreadPool threads;              // of the host: loading
   Scratch expanded_pages{this};    // prefill attention: pages of codes in bf16
   Scratch partials{this};          // decode attention: unmerged splits
+  Scratch arrivals{this};          // decode attention: counts of splits, zeros between launches
   Scratch activations{this};       // linear: x in bf16
   Scratch gemm_workspace{this};    // linear
   Scratch draws{this};             // sample: searches and sums of rows

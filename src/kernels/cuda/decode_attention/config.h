@@ -13,7 +13,7 @@ inline constexpr int kDecodeWarps = 4;
 inline constexpr int kDecodeThreads = kWarpSize * kDecodeWarps;
 inline constexpr int kDecodeTokens = kPageSize / kDecodeWarps;  // a warp's part of every page
 inline constexpr int kDecodeHeads = 8;                          // query heads of a CTA
-inline constexpr int kCombineThreads = 512;
+inline constexpr int kMergeGroup = 32;                          // splits that one CTA merges
 
 static_assert(kDecodeTokens == 16, "a warp's tokens are the 16 of an instruction's operands");
 static_assert(kDecodeSplit <= kWarpSize, "each lane holds one span of the split");
@@ -34,8 +34,12 @@ struct DecodeArgs {
   float scale;  // softmax_scale * log2 e
   int32_t num_q_heads;
   int32_t max_splits;  // of an item in this launch
-  float* partials;     // [num_seqs, num_q_heads, max_splits, head_dim]
-  SplitStats* stats;   // [num_seqs, num_q_heads, max_splits]
+  int32_t max_groups;  // of kMergeGroup splits, of an item in this launch
+  // Of a row: its splits, then its groups.
+  int32_t num_slots;   // max_splits + max_groups
+  float* partials;     // [num_seqs, num_q_heads, num_slots, head_dim]
+  SplitStats* stats;   // [num_seqs, num_q_heads, num_slots]
+  uint32_t* counters;  // [num_seqs, num_q_heads, max_groups + 1]: zeros, before and after a launch
 };
 
 // One stage of a warp: the keys and values of 16 tokens, as they are stored.

@@ -7,12 +7,13 @@
 //   multiply_keys   products with up to 8 query heads (tensor cores, fragments.cuh)
 //   weigh           scores, the softmax as it goes, weights
 //   multiply_values
-// merge_warps adds up the warps, in order; combine_kernel the splits, in order.
+// merge_warps adds up the warps, in order; merge_splits (combine.cuh) the splits, in order.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/common/plain_row.cuh"
+#include "kernels/cuda/decode_attention/combine.cuh"
 #include "kernels/cuda/decode_attention/fragments.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 
@@ -141,19 +142,6 @@ __device__ inline void store_warp(WarpState<Layout>* state, int lane,
   if (t == 0) merge->stats[warp][g] = {state->max, state->sum};
 }
 
-// Where a head's result goes: to `out`, divided, if the item has one split.
-template <int kHeadDim>
-__device__ inline void write_result(const DecodeArgs& args, int64_t row, int split, bool is_only,
-                                    int channel, float out, SplitStats stats) {
-  if (is_only) {
-    args.out[row * kHeadDim + channel] = __fdiv_rn(out, stats.sum);
-    return;
-  }
-  const int64_t index = row * args.max_splits + split;
-  args.partials[index * kHeadDim + channel] = out;
-  if (channel == 0) args.stats[index] = stats;
-}
-
 template <typename Layout>
 __device__ inline void merge_warps(const DecodeArgs& args,
                                    const typename DecodeSharedMemory<Layout>::Merge& merge,
@@ -175,21 +163,6 @@ __device__ inline void merge_warps(const DecodeArgs& args,
     }
     write_result<Layout::kHeadDim>(args, first_row + head, split, is_only, channel, out, all);
   }
-}
-
-// What this CTA does of its item.
-struct SplitWork {
-  int split;
-  int num_splits;  // of the item
-  int first_span;  // into spans
-  int num_spans;   // 0: nothing to do
-};
-
-__device__ inline SplitWork split_work(const DecodeWork& item, int split) {
-  const int num_splits = (item.num_spans + kDecodeSplit - 1) / kDecodeSplit;
-  const int left = item.num_spans - split * kDecodeSplit;
-  return {split, num_splits, item.first_span + split * kDecodeSplit,
-          max(0, min(kDecodeSplit, left))};
 }
 
 template <typename Layout>
@@ -256,6 +229,7 @@ __global__ void __launch_bounds__(kDecodeThreads, 2) decode_attention_kernel(Dec
   store_warp(&state, lane, &shared.merge);
   __syncthreads();
   merge_warps<Layout>(args, shared.merge, first_row, num_heads, work.split, work.num_splits == 1);
+  merge_splits<Layout::kHeadDim, kDecodeWarps>(args, first_row, num_heads, work);
 }
 
 // float32 caches: a warp is (work item, split, query head).
@@ -282,53 +256,7 @@ __global__ void __launch_bounds__(kWarpSize) plain_decode_kernel(DecodeArgs args
     write_result<kHeadDim>(args, row, work.split, work.num_splits == 1, channel, state.out[i],
                            {state.max, state.sum});
   }
-}
-
-// Merges the splits of an item that has several, in order: a CTA is (work item, query head), each
-// group of head_dim threads takes a part of the splits, then the groups are added up in order.
-template <int kHeadDim>
-__global__ void __launch_bounds__(kCombineThreads) combine_kernel(DecodeArgs args) {
-  constexpr int kGroups = kCombineThreads / kHeadDim;
-  __shared__ float outs[kGroups][kHeadDim];
-  __shared__ SplitStats group_stats[kGroups];
-  const DecodeWork item = args.work[blockIdx.x];
-  const auto head = static_cast<int>(blockIdx.y);
-  const int num_splits = split_work(item, 0).num_splits;
-  if (num_splits <= 1 || head >= item.num_q_heads) return;
-  const int64_t row = int64_t{item.seq_idx} * args.num_q_heads + item.first_q_head + head;
-  const SplitStats* stats = args.stats + row * args.max_splits;
-  const float* partials = args.partials + row * args.max_splits * kHeadDim;
-  const auto channel = static_cast<int>(threadIdx.x) % kHeadDim;
-  const auto group = static_cast<int>(threadIdx.x) / kHeadDim;
-  const int share = (num_splits + kGroups - 1) / kGroups;
-  const int begin = group * share;
-  const int end = min(num_splits, begin + share);
-
-  SplitStats own = {-__builtin_huge_valf(), 0};
-  for (int i = begin; i < end; ++i) own.max = fmaxf(own.max, stats[i].max);
-  float out = 0;
-#pragma unroll 4
-  for (int i = begin; i < end; ++i) {
-    const float factor = ptx::exp2_approx(stats[i].max - own.max);
-    out = __fmaf_rn(factor, partials[int64_t{i} * kHeadDim + channel], out);
-    own.sum = __fmaf_rn(factor, stats[i].sum, own.sum);
-  }
-  outs[group][channel] = out;
-  if (channel == 0) group_stats[group] = own;
-  __syncthreads();
-  if (group > 0) return;
-  float max = own.max;
-#pragma unroll
-  for (int i = 1; i < kGroups; ++i) max = fmaxf(max, group_stats[i].max);
-  float total = 0;
-  float sum = 0;
-#pragma unroll
-  for (int i = 0; i < kGroups; ++i) {
-    const float factor = ptx::exp2_approx(group_stats[i].max - max);
-    total = __fmaf_rn(factor, outs[i][channel], total);
-    sum = __fmaf_rn(factor, group_stats[i].sum, sum);
-  }
-  args.out[row * kHeadDim + channel] = __fdiv_rn(total, sum);
+  merge_splits<kHeadDim, 1>(args, row, 1, work);
 }
 
 }  // namespace lserve::cuda

@@ -12,10 +12,15 @@ namespace lserve::cuda {
 namespace {
 
 int64_t splits_of(int64_t num_spans) { return (num_spans + kDecodeSplit - 1) / kDecodeSplit; }
+int64_t groups_of(int64_t num_splits) { return (num_splits + kMergeGroup - 1) / kMergeGroup; }
 
-// Of a query head: the partial results of its splits, then their stats.
+// Of a query head: the partial results of its splits and groups, then their stats.
 int64_t partial_bytes(int64_t num_splits, int64_t head_dim) {
-  return num_splits * (head_dim * int64_t{sizeof(float)} + int64_t{sizeof(SplitStats)});
+  return (num_splits + groups_of(num_splits)) *
+         (head_dim * int64_t{sizeof(float)} + int64_t{sizeof(SplitStats)});
+}
+int64_t counter_bytes(int64_t num_splits) {
+  return (groups_of(num_splits) + 1) * int64_t{sizeof(uint32_t)};
 }
 
 template <typename Layout>
@@ -33,10 +38,6 @@ void launch(const DecodeArgs& args, unsigned num_items, unsigned max_q_heads, cu
     const dim3 grid(num_items, splits, (max_q_heads + kDecodeHeads - 1) / kDecodeHeads);
     kKernel<<<grid, kDecodeThreads, kBytes, stream>>>(args);
   }
-  CUDA_CHECK(cudaGetLastError());
-  if (args.max_splits <= 1) return;
-  combine_kernel<Layout::kHeadDim>
-      <<<dim3(num_items, max_q_heads), kCombineThreads, 0, stream>>>(args);
   CUDA_CHECK(cudaGetLastError());
 }
 
@@ -59,12 +60,17 @@ void decode_attention(const DecodeAttentionParams& params, Context* context) {
                   .scale = params.softmax_scale * std::numbers::log2e_v<float>,
                   .num_q_heads = static_cast<int32_t>(params.q.dim(1)),
                   .max_splits = static_cast<int32_t>(max_splits),
+                  .max_groups = static_cast<int32_t>(groups_of(max_splits)),
+                  .num_slots = static_cast<int32_t>(max_splits + groups_of(max_splits)),
                   .partials = nullptr,
-                  .stats = nullptr};
+                  .stats = nullptr,
+                  .counters = nullptr};
   if (max_splits > 1) {
     const int64_t bytes = rows * partial_bytes(max_splits, kv.head_dim);
     args.partials = reinterpret_cast<float*>(context->partials.bytes(static_cast<size_t>(bytes)));
-    args.stats = reinterpret_cast<SplitStats*>(args.partials + rows * max_splits * kv.head_dim);
+    args.stats = reinterpret_cast<SplitStats*>(args.partials + rows * args.num_slots * kv.head_dim);
+    args.counters = reinterpret_cast<uint32_t*>(
+        context->arrivals.bytes(static_cast<size_t>(rows * counter_bytes(max_splits))));
   }
   visit_layout(kv.format, kv.head_dim, [&](auto layout) {
     launch<decltype(layout)>(args, static_cast<unsigned>(params.work.size()),
@@ -79,6 +85,7 @@ void size_decode_attention(const ScratchLimits& limits, ScratchSizes* sizes) {
   if (splits <= 1) return;
   sizes->partials =
       static_cast<size_t>(limits.num_q_heads * partial_bytes(splits, limits.head_dim));
+  sizes->arrivals = static_cast<size_t>(limits.num_q_heads * counter_bytes(splits));
 }
 
 }  // namespace lserve::cuda

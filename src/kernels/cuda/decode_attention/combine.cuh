@@ -1,0 +1,130 @@
+// How the splits of an item become its result, in the same launch: the CTA that arrives last merges
+// what the others left, in the order of the list, so who that is does not show.
+//
+// Up to kMergeGroup splits make a group; an item of several groups is merged once more, by the last
+// of those who merged a group. So a long list is merged by many CTAs, and a short one in one step.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/common/paged_kv.cuh"
+#include "kernels/cuda/common/plain_row.cuh"
+#include "kernels/cuda/decode_attention/config.h"
+#include "kernels/cuda/ptx/math.cuh"
+
+namespace lserve::cuda {
+
+// What a CTA does of its item.
+struct SplitWork {
+  int split;
+  int num_splits;  // of the item
+  int first_span;  // into spans
+  int num_spans;   // 0: nothing to do
+};
+
+__device__ inline SplitWork split_work(const DecodeWork& item, int split) {
+  const int num_splits = (item.num_spans + kDecodeSplit - 1) / kDecodeSplit;
+  const int left = item.num_spans - split * kDecodeSplit;
+  return {split, num_splits, item.first_span + split * kDecodeSplit,
+          max(0, min(kDecodeSplit, left))};
+}
+
+// Where a head's result goes: to `out`, divided, if nothing else has to be merged with it.
+template <int kHeadDim>
+__device__ inline void write_result(const DecodeArgs& args, int64_t row, int slot, bool is_only,
+                                    int channel, float out, SplitStats stats) {
+  if (is_only) {
+    args.out[row * kHeadDim + channel] = __fdiv_rn(out, stats.sum);
+    return;
+  }
+  const int64_t index = row * args.num_slots + slot;
+  args.partials[index * kHeadDim + channel] = out;
+  if (channel == 0) args.stats[index] = stats;
+}
+
+// Whether this CTA is the last of `expected` to arrive; what the others wrote before is then
+// visible, in L2. The counter is 0 before the first and after the last. By all threads.
+__device__ inline bool arrives_last(uint32_t* counter, int expected) {
+  __shared__ bool is_last;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    const auto last = static_cast<uint32_t>(expected - 1);
+    is_last = atomicInc(counter, last) == last;
+    __threadfence();
+  }
+  __syncthreads();
+  return is_last;
+}
+
+// Merges `count` slots of a row, from `first` on, in order. By a warp.
+template <int kHeadDim>
+__device__ inline void merge_slots(const DecodeArgs& args, int64_t row, int first, int count,
+                                   int to_slot, bool is_only) {
+  constexpr int kChannels = kHeadDim / kWarpSize;  // of a lane
+  const int lane = threadIdx.x % kWarpSize;
+  // Not through L1, which may hold what was there before.
+  const auto* stats = reinterpret_cast<const float2*>(args.stats + row * args.num_slots + first);
+  const float* partials =
+      args.partials + (row * args.num_slots + first) * kHeadDim + lane * kChannels;
+  float max = -__builtin_huge_valf();
+  for (int i = lane; i < count; i += kWarpSize) max = fmaxf(max, __ldcg(stats + i).x);
+  max = warp_max(max);
+  float sum = 0;
+  float out[kChannels] = {};
+  for (int begin = 0; begin < count; begin += kWarpSize) {
+    float factor = 0;
+    if (begin + lane < count) {
+      const float2 own = __ldcg(stats + begin + lane);
+      factor = ptx::exp2_approx(own.x - max);
+      sum = __fmaf_rn(factor, own.y, sum);
+    }
+    const int end = min(kWarpSize, count - begin);
+#pragma unroll 16
+    for (int i = 0; i < end; ++i) {
+      const float* from = partials + int64_t{begin + i} * kHeadDim;
+      const float of_split = __shfl_sync(kAllLanes, factor, i);
+      if constexpr (kChannels == 4) {
+        const float4 x = __ldcg(reinterpret_cast<const float4*>(from));
+        out[0] = __fmaf_rn(of_split, x.x, out[0]);
+        out[1] = __fmaf_rn(of_split, x.y, out[1]);
+        out[2] = __fmaf_rn(of_split, x.z, out[2]);
+        out[3] = __fmaf_rn(of_split, x.w, out[3]);
+      } else {
+        const float2 x = __ldcg(reinterpret_cast<const float2*>(from));
+        out[0] = __fmaf_rn(of_split, x.x, out[0]);
+        out[1] = __fmaf_rn(of_split, x.y, out[1]);
+      }
+    }
+  }
+  sum = warp_sum(sum);
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) {
+    write_result<kHeadDim>(args, row, to_slot, is_only, lane * kChannels + i, out[i], {max, sum});
+  }
+}
+
+// Leaves the item's result if this CTA is the last that has something to do with it. By all
+// threads, after they wrote the results of their split to its slot. kWarps: of the CTA.
+template <int kHeadDim, int kWarps>
+__device__ inline void merge_splits(const DecodeArgs& args, int64_t first_row, int num_heads,
+                                    const SplitWork& work) {
+  if (work.num_splits == 1) return;
+  const int group = work.split / kMergeGroup;
+  const int num_groups = (work.num_splits + kMergeGroup - 1) / kMergeGroup;
+  const int first = group * kMergeGroup;
+  const int count = min(kMergeGroup, work.num_splits - first);
+  uint32_t* counters = args.counters + first_row * (args.max_groups + 1);
+  const auto warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  if (!arrives_last(counters + group, count)) return;
+  for (int head = warp; head < num_heads; head += kWarps) {
+    merge_slots<kHeadDim>(args, first_row + head, first, count, args.max_splits + group,
+                          num_groups == 1);
+  }
+  if (num_groups == 1 || !arrives_last(counters + args.max_groups, num_groups)) return;
+  for (int head = warp; head < num_heads; head += kWarps) {
+    merge_slots<kHeadDim>(args, first_row + head, args.max_splits, num_groups, 0, true);
+  }
+}
+
+}  // namespace lserve::cuda
