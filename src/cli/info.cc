@@ -167,8 +167,11 @@ std::string report(const EnginePlan& plan, const PromptBuilder* builder, const B
              formats_json(*plan.checkpoint).dump(), "\n");
   out += tokenizer_line(builder);
   if (plan.largest_context < plan.memory.context) {
-    out += cat("note    this context does not fit; the largest that does: ",
-               with_separators(plan.largest_context), "\n");
+    out += cat("note    this context does not fit; ",
+               plan.largest_context == 0
+                   ? "not even one token does"
+                   : cat("the largest that does: ", with_separators(plan.largest_context)),
+               "\n");
   }
   return out;
 }

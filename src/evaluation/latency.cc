@@ -75,17 +75,18 @@ Status run_once(Engine& engine, std::span<const int32_t> prompt, int64_t decode_
 
 Status run_on_random_cache(Engine& engine, const LatencyPoint& point, OpTimes* op_times,
                            Latency* out) {
+  const int64_t warmup_steps = std::min(kWarmupSteps, point.prompt_tokens - 1);
   std::vector<Sequence> sequences;
   for (int64_t i = 0; i < point.batch; ++i) {
     sequences.push_back(engine.new_sequence(i));
-    RETURN_IF_ERROR(engine.fill(sequences.back(), point.prompt_tokens - kWarmupSteps,
+    RETURN_IF_ERROR(engine.fill(sequences.back(), point.prompt_tokens - warmup_steps,
                                 point.seed + static_cast<uint64_t>(i)));
   }
   std::vector<Sequence*> all;
   for (Sequence& sequence : sequences) all.push_back(&sequence);
   const std::vector<int32_t> tokens(all.size(), 0);
   std::vector<double> warmup;
-  RETURN_IF_ERROR(decode_steps(engine, all, kWarmupSteps, tokens, &warmup));
+  RETURN_IF_ERROR(decode_steps(engine, all, warmup_steps, tokens, &warmup));
   take_op_times(engine, op_times, nullptr);
   engine.reset_counts();
   RETURN_IF_ERROR(decode_steps(engine, all, point.decode_tokens, tokens, &out->decode_ms));
@@ -120,8 +121,7 @@ Result<Latency> measure_latency(Engine& engine, const LatencyPoint& point, OpTim
   const auto prompt = random_prompt(point.prompt_tokens, engine.config().vocab_size, point.seed);
   Latency result;
   result.point = point;
-  const bool random_cache = point.random_cache || point.batch > 1;
-  if (random_cache && point.prompt_tokens > kWarmupSteps) {
+  if (point.random_cache || point.batch > 1) {
     RETURN_IF_ERROR(run_on_random_cache(engine, point, op_times, &result));
     count_decode(engine, &result);
     if (!point.prefill || point.batch > 1) return result;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/engine_harness.h"
+#include "support/engine_steps.h"
 #include "support/model_files.h"
 
 namespace lserve::test {
@@ -51,6 +52,20 @@ TEST(Latency, ABatchDecodesOverRandomCaches) {
   // 4 steps x 3 sequences x 4 layers x 2 KV heads x 17 pages, of which one head in two selects.
   EXPECT_EQ(latency->counts.decode_held, 4 * 3 * 4 * 2 * 17);
   EXPECT_LT(latency->counts.decode_read, latency->counts.decode_held);
+}
+
+// Contexts shorter than the steps that come first: still the batch that was asked for.
+TEST(Latency, ABatchOfVeryShortContexts) {
+  const auto engine = open_tiny(AttentionMode::kDense, 3, {.num_threads = 1});
+  for (const int64_t tokens : {1, 2, 8, 9}) {
+    const auto result = measure_latency(
+        *engine, {.prompt_tokens = tokens, .decode_tokens = 2, .repetitions = 1, .batch = 3});
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    EXPECT_EQ(result->decode_ms.size(), 2U);
+    EXPECT_TRUE(result->prefill_ms.empty());
+    // A page for every sequence, layer, KV head and step.
+    EXPECT_EQ(result->counts.decode_read, 3 * 4 * 2 * 2) << tokens;
+  }
 }
 
 TEST(Latency, AContextThatIsTooShortIsAnError) {
