@@ -117,6 +117,35 @@ TEST_P(PrefillAttentionTest, WideWindowIsDense) {
   });
 }
 
+// More work than a device has places for at once: whoever takes one part after the other must leave
+// nothing behind. A run of the last tokens alone has few parts.
+TEST_P(PrefillAttentionTest, MuchWorkAtOnce) {
+  Random random(test_seed());
+  for (const KvFormat format : {KvFormat::kBF16, KvFormat::kInt8}) {
+    for (const int32_t head_dim : {64, 128}) {
+      PagedKvShape shape;
+      shape.format = format;
+      shape.head_dim = head_dim;
+      shape.num_heads = 3;
+      shape.kv_lens = {is_reference() ? 140 : 700};
+      PagedKvFixture kv(shape, Values::kNormal, Values::kNormal, &random);
+      auto run = random_prefill(kv, &random);
+      run.group = 16;
+      run.first = 0;
+      run.windows = {{}, {.sink_tokens = 70, .local_tokens = 130}, {}};
+      const int64_t row = int64_t{shape.num_heads} * run.group * head_dim;
+      run.q = make(Values::kNormal, shape.kv_lens[0] * row, head_dim, &random);
+      const auto whole = prefill(&backend(), &kv, run, kMaxQueryBlock);
+      EXPECT_TRUE(prefill_is_right(kv, run, whole, prefill_rounding(format), 29));
+      PrefillRun rest = run;
+      rest.first = shape.kv_lens[0] - 100;
+      rest.q.erase(rest.q.begin(), rest.q.begin() + rest.first * row);
+      EXPECT_TRUE(same_bits(prefill(&backend(), &kv, rest, kMaxQueryBlock),
+                            std::span(whole).subspan(static_cast<size_t>(rest.first * row))));
+    }
+  }
+}
+
 INSTANTIATE_FOR_ALL_BACKENDS(PrefillAttentionTest);
 
 }  // namespace

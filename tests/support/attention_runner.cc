@@ -24,7 +24,8 @@ std::span<const float> row_of(const std::vector<float>& x, int64_t row, int32_t 
 }  // namespace
 
 int32_t random_gqa_group(Random* random) {
-  return std::array{1, 3, 4, 7, 8}[static_cast<size_t>(random->integer(0, 4))];
+  constexpr std::array kGroups = {1, 3, 4, 7, 8, 11, 16};
+  return kGroups[static_cast<size_t>(random->integer(0, std::ssize(kGroups) - 1))];
 }
 
 std::vector<PageSpan> spans_of(const PagedKvFixture& kv, int32_t seq,
@@ -241,12 +242,12 @@ std::vector<float> prefill(Backend* backend, PagedKvFixture* kv, const PrefillRu
 }
 
 ::testing::AssertionResult prefill_is_right(const PagedKvFixture& kv, const PrefillRun& run,
-                                            const std::vector<float>& out,
-                                            double operand_rounding) {
+                                            const std::vector<float>& out, double operand_rounding,
+                                            int32_t every) {
   const PagedKvShape& shape = kv.shape();
   for (int32_t head = 0; head < shape.num_heads; ++head) {
     const TokenWindow& window = run.windows[static_cast<size_t>(head)];
-    for (int32_t p = run.first; p < shape.kv_lens[0]; ++p) {
+    for (int32_t p = run.first; p < shape.kv_lens[0]; p += every) {
       const auto tokens = visible_from(p, window);
       for (int32_t g = 0; g < run.group; ++g) {
         const int64_t row =

@@ -12,7 +12,7 @@
 
 namespace lserve::testing {
 
-// The query heads per KV head of the models that we run.
+// Query heads per KV head: those of the models that we run, and more than a tile of 8 holds.
 int32_t random_gqa_group(Random* random);
 
 // The KV head of the model that has this rank in the fixture's pool: the reverse, so that a kernel
@@ -60,7 +60,9 @@ PrefillRun random_prefill(const PagedKvFixture& kv, Random* random);
 // Query blocks begin at multiples of block_size (of positions), or at `first`.
 std::vector<float> prefill(Backend* backend, PagedKvFixture* kv, const PrefillRun& run,
                            int32_t block_size);
+// Compares a result with float64, at every so manieth position.
 ::testing::AssertionResult prefill_is_right(const PagedKvFixture& kv, const PrefillRun& run,
-                                            const std::vector<float>& out, double operand_rounding);
+                                            const std::vector<float>& out, double operand_rounding,
+                                            int32_t every = 1);
 
 }  // namespace lserve::testing
