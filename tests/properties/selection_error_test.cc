@@ -1,6 +1,8 @@
-// What the selector promises about the answer (P6 to P9), in float64 over the stored keys and
+// What the selector promises about the answer (P5 to P9), in float64 over the stored keys and
 // values: its scores are bounds, and what is left out bounds the error.
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "properties/layer_cases.h"
@@ -103,6 +105,58 @@ double mass(const std::vector<double>& logits, const std::vector<int32_t>& token
   for (const double x : logits) all += std::exp(x - max);
   for (const int32_t t : tokens) part += std::exp(logits[static_cast<size_t>(t)] - max);
   return part / all;
+}
+
+// What the scores of a page may err by (P5): 2^-10 of the largest sum of absolute products.
+double score_epsilon(Case* c, int32_t page) {
+  const PagedKvView view = c->kv.view();
+  const int64_t page_id = c->kv.slot(0, page * kPageSize) / kPageSize;
+  const int32_t tokens = std::min(kPageSize, c->len - page * kPageSize);
+  double largest = 0;
+  for (int32_t j = 0; j * view.logical_page_size < tokens; ++j) {
+    const bf16* least = view.key_min(page_id, 0, j);
+    for (int32_t g = 0; g < c->run.group; ++g) {
+      double sum = 0;
+      for (size_t channel = 0; channel < c->q(g).size(); ++channel) {
+        const double bound = std::max(std::abs(double{to_float(least[channel])}),
+                                      std::abs(double{to_float(least[c->q(g).size() + channel])}));
+        sum += std::abs(double{c->q(g)[channel]}) * bound;
+      }
+      largest = std::max(largest, sum);
+    }
+  }
+  return 0x1p-10 * largest + 1e-37;  // sums of subnormal numbers
+}
+
+// Scores and choice of a backend against the reference's: what one takes and the other does not is
+// a matter of rounding, for its score lies where the reference's choice ends.
+TEST_P(SelectionError, P5_OtherPagesThanTheReferencesLieAtTheCut) {
+  Backend& reference = *available_backends().front().backend;
+  for_each_case(test_cases_on_backend(1000), [&](Random& random, int64_t) {
+    const auto len = static_cast<int32_t>(random.integer(5 * kPageSize, 40 * kPageSize));
+    Case c(one_sequence(len, &random), &random);
+    const auto sink = static_cast<int32_t>(random.integer(0, 2));
+    if (c.num_pages <= sink + 3) return;
+    const auto budget = static_cast<int32_t>(random.integer(sink + 3, c.num_pages - 1));
+    const auto scores = scores_of(&reference, &c);
+    const auto expected = selected(&reference, scores, budget, sink);
+    const auto actual = selected(&backend(), scores_of(&backend(), &c), budget, sink);
+    int32_t last = -1;  // of those that the reference chose, the one with the least score
+    for (const int32_t page : expected) {
+      if (page < sink || page >= c.num_pages - 2) continue;
+      const auto score_of = [&](int32_t p) { return scores[static_cast<size_t>(p)]; };
+      if (last < 0 || score_of(page) < score_of(last)) last = page;
+    }
+    const double cut = scores[static_cast<size_t>(last)];
+    std::vector<int32_t> differ;
+    std::set_symmetric_difference(actual.begin(), actual.end(), expected.begin(), expected.end(),
+                                  std::back_inserter(differ));
+    for (const int32_t page : differ) {
+      ASSERT_NEAR(scores[static_cast<size_t>(page)], cut,
+                  std::max(score_epsilon(&c, page), score_epsilon(&c, last)))
+          << "page " << page << " of " << c.num_pages << ", budget " << budget;
+    }
+  });
 }
 
 // Statistics are of the keys as they are stored. So a page's score is no less than any product with
