@@ -1,5 +1,8 @@
 // Launcher of page_scores. Contract: kernels/page_scores.h.
+#include <bit>
+
 #include "base/check.h"
+#include "base/checked_math.h"
 #include "kernels/cuda/common/cuda_check.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/page_scores/kernel.cuh"
@@ -8,16 +11,36 @@ namespace lserve::cuda {
 
 namespace {
 
+template <int kHeadDim, int kHeads, PageScore kScore>
+void launch(const PageScoreArgs& args, dim3 grid, cudaStream_t stream) {
+  static constexpr auto kKernel = page_scores_kernel<kHeadDim, kHeads, kScore>;
+  // Copies under way need all the shared memory that there is; the rest of a kernel needs no cache.
+  static const cudaError_t preferred = cudaFuncSetAttribute(
+      kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+  CUDA_CHECK(preferred);
+  kKernel<<<grid, kScoreThreads, 0, stream>>>(args);
+  CUDA_CHECK(cudaGetLastError());
+}
+
 template <int kHeadDim, int kHeads>
 void launch(const PageScoreArgs& args, PageScore score, dim3 grid, cudaStream_t stream) {
   if (score == PageScore::kMinMax) {
-    page_scores_kernel<kHeadDim, kHeads, PageScore::kMinMax>
-        <<<grid, kScoreThreads, 0, stream>>>(args);
+    launch<kHeadDim, kHeads, PageScore::kMinMax>(args, grid, stream);
   } else {
-    page_scores_kernel<kHeadDim, kHeads, PageScore::kMeanStd>
-        <<<grid, kScoreThreads, 0, stream>>>(args);
+    launch<kHeadDim, kHeads, PageScore::kMeanStd>(args, grid, stream);
   }
-  CUDA_CHECK(cudaGetLastError());
+}
+
+// A score is the same whatever it is. Long lists get more, as long as every place on the device
+// has several CTAs.
+int32_t choose_pages_per_warp(int64_t num_pages, int num_sms) {
+  constexpr int kCtasPerSm = 16;
+  int32_t pages = kMinPagesPerWarp;
+  while (pages < kMaxPagesPerWarp &&
+         num_pages >= int64_t{2} * pages * kScoreWarps * kCtasPerSm * num_sms) {
+    pages *= 2;
+  }
+  return pages;
 }
 
 // Registers for as many heads as the largest item has, up to 8.
@@ -39,20 +62,26 @@ void page_scores(const PageScoreParams& params, Context* context) {
   CHECK_GE(params.scores.dim(0), static_cast<int64_t>(params.work.size()));
   CHECK_EQ(params.q.dim(2), int64_t{kv.head_dim});
   CHECK(kv.head_dim == 64 || kv.head_dim == 128);
+  CHECK(std::has_single_bit(static_cast<uint32_t>(kv.logical_page_size)));
   CHECK(params.max_num_pages > 0 && params.max_q_heads > 0);
+  const auto num_items = static_cast<int64_t>(params.work.size());
+  const int32_t pages_per_warp =
+      choose_pages_per_warp(num_items * params.max_num_pages, context->num_sms);
   const PageScoreArgs args{.q = params.q.as<float>(),
                            .num_q_heads = static_cast<int32_t>(params.q.dim(1)),
                            .key_stats = kv.key_stats,
                            .stats_elements = kv.stats_elements(),
                            .num_heads = kv.num_heads,
                            .logical_page_size = kv.logical_page_size,
+                           .logical_pages = kv.logical_pages(),
                            .page_ids = params.page_ids.data(),
                            .work = params.work.data(),
                            .mean = params.mean,
+                           .pages_per_warp = pages_per_warp,
                            .scores = params.scores.as<float>(),
                            .max_pages = params.scores.dim(1)};
-  const int32_t chunks = (params.max_num_pages + kPagesPerCta - 1) / kPagesPerCta;
-  const dim3 grid(static_cast<unsigned>(params.work.size()), static_cast<unsigned>(chunks));
+  const int32_t chunks = ceil_div(params.max_num_pages, pages_per_warp * kScoreWarps);
+  const dim3 grid(static_cast<unsigned>(num_items), static_cast<unsigned>(chunks));
   if (kv.head_dim == 64) {
     choose<64>(args, kv.page_score, params.max_q_heads, grid, context->stream);
   } else {

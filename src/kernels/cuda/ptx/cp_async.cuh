@@ -12,6 +12,12 @@ __device__ inline void cp_async_16(uint32_t shared_address, const void* global, 
                "r"(read ? 16 : 0)
                : "memory");
 }
+// The same of 4 bytes, aligned to 4.
+__device__ inline void cp_async_4(uint32_t shared_address, const void* global, bool read) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address), "l"(global),
+               "r"(read ? 4 : 0)
+               : "memory");
+}
 // Ends a group of copies (it may be empty).
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits until at most kPending groups of this thread's are under way.
