@@ -4,14 +4,16 @@
 //                                                           K, V: the tokens in its spans
 //
 // The kernel does not know streaming from retrieval heads: attention/decode_plan.h has turned both
-// into spans of pages. Long lists are cut into splits of kDecodeSplit spans, merged in order, so
-// the result depends on the list alone, never on threads or batch mates. (paper section 3.3)
+// into spans of pages. Long lists are cut into splits of kDecodeSplit spans (the cuda backend: half
+// as many), merged in order, so the result depends on the list alone, never on threads or batch
+// mates. (paper section 3.3)
 //
 // Where the cache has scales, a backend may round what it multiplies codes with to whole steps of
-// 1/32767 of the largest: q to those of its largest channel, the weight of a value (its probability
-// times its scale) to those of the page's largest weight. The cpu backend does, because products of
-// 16-bit integers are twice as fast; it costs less than the rounding of the codes themselves. In
-// any cache, a weight may have 17 bits: the cuda backend multiplies it as the sum of two bf16.
+// 1/32639 of the largest: q to those of its largest channel, the weight of a value (its probability
+// times its scale) to those of the page's largest weight. Both do, because products of integers are
+// faster: the cpu backend of 16 bits (1/32767), the cuda backend of two bytes (32639 = 127 * 256 +
+// 127; weights: 1/65535 of half a page's largest). It costs less than the rounding of the codes
+// themselves. In any cache, a weight may have 17 bits: the sum of two bf16.
 #pragma once
 
 #include <cstdint>

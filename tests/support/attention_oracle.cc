@@ -78,7 +78,7 @@ AttentionOracle attend_float64(const PagedKvFixture& kv, int32_t seq, int32_t he
   return oracle;
 }
 
-double decode_word_rounding(KvFormat format) { return has_scales(format) ? 0x1.01p-16 : 0; }
+double decode_word_rounding(KvFormat format) { return has_scales(format) ? 0x1.02p-16 : 0; }
 
 std::vector<int32_t> visible_from(int32_t query, const TokenWindow& window) {
   std::vector<int32_t> tokens;

@@ -1,5 +1,6 @@
-// How the splits of an item become its result, in the same launch: the CTA that arrives last merges
-// what the others left, in the order of the list, so who that is does not show.
+// How the results of warps become that of a split, and those of splits that of an item, in the same
+// launch: the CTA that arrives last merges what the others left, in the order of the list, so who
+// that is does not show.
 //
 // Up to kMergeGroup splits make a group; an item of several groups is merged once more, by the last
 // of those who merged a group. So a long list is merged by many CTAs, and a short one in one step.
@@ -23,10 +24,9 @@ struct SplitWork {
 };
 
 __device__ inline SplitWork split_work(const DecodeWork& item, int split) {
-  const int num_splits = (item.num_spans + kDecodeSplit - 1) / kDecodeSplit;
-  const int left = item.num_spans - split * kDecodeSplit;
-  return {split, num_splits, item.first_span + split * kDecodeSplit,
-          max(0, min(kDecodeSplit, left))};
+  const int num_splits = (item.num_spans + kSplitSpans - 1) / kSplitSpans;
+  const int left = item.num_spans - split * kSplitSpans;
+  return {split, num_splits, item.first_span + split * kSplitSpans, max(0, min(kSplitSpans, left))};
 }
 
 // Where a head's result goes: to `out`, divided, if nothing else has to be merged with it.
@@ -40,6 +40,30 @@ __device__ inline void write_result(const DecodeArgs& args, int64_t row, int slo
   const int64_t index = row * args.num_slots + slot;
   args.partials[index * kHeadDim + channel] = out;
   if (channel == 0) args.stats[index] = stats;
+}
+
+// Adds up the warps, in order, and leaves the split's result. By all threads.
+template <int kHeadDim>
+__device__ inline void merge_warps(const DecodeArgs& args, const DecodeMerge<kHeadDim>& merge,
+                                   int64_t first_row, int num_heads, const SplitWork& work) {
+  for (int i = static_cast<int>(threadIdx.x); i < num_heads * kHeadDim; i += kDecodeThreads) {
+    const int head = i / kHeadDim;
+    const int channel = i % kHeadDim;
+    SplitStats all = {merge.stats[0][head].max, 0};
+#pragma unroll
+    for (int warp = 1; warp < kDecodeWarps; ++warp) {
+      all.max = fmaxf(all.max, merge.stats[warp][head].max);
+    }
+    float out = 0;
+#pragma unroll
+    for (int warp = 0; warp < kDecodeWarps; ++warp) {
+      const float factor = ptx::exp2_approx(merge.stats[warp][head].max - all.max);
+      out = __fmaf_rn(factor, merge.out[warp][head][channel], out);
+      all.sum = __fmaf_rn(factor, merge.stats[warp][head].sum, all.sum);
+    }
+    write_result<kHeadDim>(args, first_row + head, work.split, work.num_splits == 1, channel, out,
+                           all);
+  }
 }
 
 // Whether this CTA is the last of `expected` to arrive; what the others wrote before is then
@@ -62,7 +86,7 @@ template <int kHeadDim>
 __device__ inline void merge_slots(const DecodeArgs& args, int64_t row, int first, int count,
                                    int to_slot, bool is_only) {
   constexpr int kChannels = kHeadDim / kWarpSize;  // of a lane
-  const int lane = threadIdx.x % kWarpSize;
+  const auto lane = static_cast<int>(threadIdx.x % kWarpSize);
   // Not through L1, which may hold what was there before.
   const auto* stats = reinterpret_cast<const float2*>(args.stats + row * args.num_slots + first);
   const float* partials =
@@ -115,7 +139,7 @@ __device__ inline void merge_splits(const DecodeArgs& args, int64_t first_row, i
   const int first = group * kMergeGroup;
   const int count = min(kMergeGroup, work.num_splits - first);
   uint32_t* counters = args.counters + first_row * (args.max_groups + 1);
-  const auto warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const auto warp = static_cast<int>(threadIdx.x / kWarpSize);
   if (!arrives_last(counters + group, count)) return;
   for (int head = warp; head < num_heads; head += kWarps) {
     merge_slots<kHeadDim>(args, first_row + head, first, count, args.max_splits + group,

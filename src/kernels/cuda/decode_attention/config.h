@@ -11,12 +11,12 @@ namespace lserve::cuda {
 
 inline constexpr int kDecodeWarps = 4;
 inline constexpr int kDecodeThreads = kWarpSize * kDecodeWarps;
-inline constexpr int kDecodeTokens = kPageSize / kDecodeWarps;  // a warp's part of every page
-inline constexpr int kDecodeHeads = 8;                          // query heads of a CTA
-inline constexpr int kMergeGroup = 32;                          // splits that one CTA merges
+inline constexpr int kDecodeHeads = 8;  // query heads of a CTA
+// Spans of a CTA: half a split of the contract, so that short lists keep more of the device busy.
+inline constexpr int kSplitSpans = kDecodeSplit / 2;
+inline constexpr int kMergeGroup = 32;  // splits that one CTA merges
 
-static_assert(kDecodeTokens == 16, "a warp's tokens are the 16 of an instruction's operands");
-static_assert(kDecodeSplit <= kWarpSize, "each lane holds one span of the split");
+static_assert(kSplitSpans <= kWarpSize, "each lane holds one span of the split");
 
 // A split's result for one query head: the sum of weights times values, and the largest score
 // (times log2 e) and sum of weights that belong to it.
@@ -42,37 +42,50 @@ struct DecodeArgs {
   uint32_t* counters;  // [num_seqs, num_q_heads, max_groups + 1]: zeros, before and after a launch
 };
 
-// One stage of a warp: the keys and values of 16 tokens, as they are stored.
-//
-// bf16 rows have no gaps, their 16-byte units are swizzled, so that 8 rows of one unit, which a
-// matrix load takes at once, lie in different banks. Rows of codes are padded for the same end.
+// Keys or values of some tokens, rows as they are stored, of kUnits units of 16 bytes. The units
+// are swizzled so that 8 rows of one unit, which a matrix load takes at once, lie in different
+// banks.
+template <typename Layout>
+struct DecodeRows {
+  static constexpr int kUnits = Layout::kVectorBytes / 16;
+  static constexpr int kRowsOfLine = kUnits < 8 ? 8 / kUnits : 1;  // a line is all 32 banks
+
+  static constexpr __host__ __device__ int turn(int row) {
+    return row / kRowsOfLine % (kUnits < 8 ? kUnits : 8);
+  }
+  static constexpr __host__ __device__ int at(int row, int unit) {
+    return row * Layout::kVectorBytes + (unit ^ turn(row)) * 16;
+  }
+};
+
+// What a warp multiplies at once. Of a page in bf16 it is 16 tokens, each warp has its part of every
+// page. Of a page of codes it is half, each warp has every fourth half of the split.
 template <typename Layout>
 struct DecodeStage {
-  static constexpr int kUnits = Layout::kVectorBytes / 16;  // of a row
-  static constexpr int kRowBytes = Layout::kVectorBytes + (Layout::kScaled ? 16 : 0);
-  static_assert(Layout::kScaled || kUnits >= 8, "the swizzle permutes 8 units");
+  static constexpr int kTokens = Layout::kScaled ? 32 : 16;
+  static constexpr int kParts = kPageSize / kTokens;  // of a page
 
-  static constexpr __host__ __device__ int at(int row, int unit) {
-    return row * kRowBytes + (Layout::kScaled ? unit : unit ^ (row & 7)) * 16;
-  }
+  alignas(16) std::byte keys[kTokens * Layout::kVectorBytes];
+  alignas(16) std::byte values[kTokens * Layout::kVectorBytes];
+  alignas(16) KvScale key_scales[Layout::kScaled ? kTokens : 4];
+  alignas(16) KvScale value_scales[Layout::kScaled ? kTokens : 4];
+};
 
-  alignas(16) std::byte keys[kDecodeTokens * kRowBytes];
-  alignas(16) std::byte values[kDecodeTokens * kRowBytes];
-  alignas(16) KvScale key_scales[kDecodeTokens];  // formats with scales only
-  alignas(16) KvScale value_scales[kDecodeTokens];
+// The results of a CTA's warps, to be added up.
+template <int kHeadDim>
+struct DecodeMerge {
+  static constexpr int kGap = 16;  // so that two heads lie in different banks
+  alignas(16) float out[kDecodeWarps][kDecodeHeads][kHeadDim + kGap];
+  SplitStats stats[kDecodeWarps][kDecodeHeads];
 };
 
 template <typename Layout>
 struct DecodeSharedMemory {
-  // In flight: all but one. Deep enough to hide the memory's latency at 2 CTAs a multiprocessor.
-  static constexpr int kStages = Layout::kVectorBytes >= 256 ? 3 : 4;
-  struct Merge {
-    float out[kDecodeWarps][kDecodeHeads][Layout::kHeadDim];
-    SplitStats stats[kDecodeWarps][kDecodeHeads];
-  };
+  // All are in flight when a CTA begins: the whole of its split, if that is of codes.
+  static constexpr int kStages = Layout::kScaled ? 2 : (Layout::kVectorBytes >= 256 ? 3 : 4);
   union {
     DecodeStage<Layout> stages[kDecodeWarps][kStages];
-    Merge merge;  // when all stages are used up
+    DecodeMerge<Layout::kHeadDim> merge;  // when all stages are used up
   };
 };
 

@@ -1,235 +1,345 @@
 // Decode attention. Contract: kernels/decode_attention.h. Design: docs/kernels/decode_attention.md.
 //
-// A CTA is (work item, split of kDecodeSplit spans, 8 query heads); each of its 4 warps takes 16
-// tokens of every page, by itself: its copies run some pages ahead of what it multiplies, and
-// warps meet only at the end of the split. What one warp does with a page, top to bottom:
+// A CTA is (work item, split of kSplitSpans spans, 8 query heads); each of its 4 warps works by
+// itself on parts of pages: its copies run some parts ahead of what it multiplies, and warps meet
+// only at the end of the split. What one warp does with a part of a page, top to bottom:
 //   start_copy      keys and values of its tokens, zeros for those outside the span
-//   multiply_keys   products with up to 8 query heads (tensor cores, fragments.cuh)
+//   multiply keys   products with up to 8 query heads (tensor cores, fragments.cuh or
+//                   code_fragments.cuh)
 //   weigh           scores, the softmax as it goes, weights
-//   multiply_values
+//   multiply values
 // merge_warps adds up the warps, in order; merge_splits (combine.cuh) the splits, in order.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/common/plain_row.cuh"
+#include "kernels/cuda/decode_attention/code_fragments.cuh"
 #include "kernels/cuda/decode_attention/combine.cuh"
 #include "kernels/cuda/decode_attention/fragments.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 
 namespace lserve::cuda {
 
-// The result so far of one warp: rows of `out` are query heads, g and g + 8 the same one (the two
-// parts of its weights). max and sum are of head g, the same in the four lanes of max and each lane
-// its own share of the sums.
-template <typename Layout>
-struct WarpState {
-  ptx::FragmentC out[Layout::kHeadDim / 8] = {};
-  float max = -__builtin_huge_valf();
-  float sum = 0;
-  float minima = 0;  // weights times the minima of values, for formats that have them
-};
-
-// The tokens of a page that count.
+// The tokens that count: of a page, or of a warp's part of one.
 struct TokenRange {
   int begin;
   int end;
 };
 
+// Of the part that begins at first_token.
 template <typename Layout>
 __device__ inline void start_copy(const std::byte* tile, int first_token, TokenRange range,
                                   int lane, DecodeStage<Layout>* stage) {
-  using Stage = DecodeStage<Layout>;
+  using Rows = DecodeRows<Layout>;
+  constexpr int kTokens = DecodeStage<Layout>::kTokens;
   const uint32_t keys = ptx::shared_address(stage->keys);
   const uint32_t values = ptx::shared_address(stage->values);
+  constexpr int kRows = kWarpSize / Rows::kUnits;  // at once
+  const std::byte* from = tile + first_token * Layout::kVectorBytes + lane * 16;
+  const int first_row = lane / Rows::kUnits;
+  const int first_at = Rows::at(first_row, lane % Rows::kUnits);
 #pragma unroll
-  for (int i = lane; i < kDecodeTokens * Stage::kUnits; i += kWarpSize) {
-    const int row = i / Stage::kUnits;
-    const int unit = i % Stage::kUnits;
-    const int token = first_token + row;
-    const bool read = range.begin <= token && token < range.end;
-    const std::byte* from = tile + token * Layout::kVectorBytes + unit * 16;
-    ptx::cp_async_16(keys + Stage::at(row, unit), from + Layout::kKeys, read);
-    ptx::cp_async_16(values + Stage::at(row, unit), from + Layout::kValues, read);
+  for (int i = 0; i < kTokens / kRows; ++i) {
+    const int row = first_row + i * kRows;
+    // Rows::at(row, lane % kUnits): the turns of a power of two and of what is below it add up.
+    const int at = (first_at ^ Rows::turn(i * kRows) * 16) + i * kWarpSize * 16;
+    const bool read = range.begin <= row && row < range.end;
+    ptx::cp_async_16(keys + at, from + Layout::kKeys + i * kWarpSize * 16, read);
+    ptx::cp_async_16(values + at, from + Layout::kValues + i * kWarpSize * 16, read);
   }
   if constexpr (Layout::kScaled) {
-    constexpr int kUnits = kDecodeTokens * int{sizeof(KvScale)} / 16;
+    constexpr int kUnits = kTokens * int{sizeof(KvScale)} / 16;
     if (lane < 2 * kUnits) {
       const bool of_values = lane >= kUnits;
       const int unit = lane % kUnits;
-      const std::byte* from = tile + (of_values ? Layout::kValueScales : Layout::kKeyScales);
+      const std::byte* scales = tile + (of_values ? Layout::kValueScales : Layout::kKeyScales);
       const KvScale* to = of_values ? stage->value_scales : stage->key_scales;
       ptx::cp_async_16(ptx::shared_address(to) + unit * 16,
-                       from + first_token * int{sizeof(KvScale)} + unit * 16, true);
+                       scales + first_token * int{sizeof(KvScale)} + unit * 16, true);
     }
   }
 }
 
-// From products to weights: scores times log2 e, then the softmax, raising the maximum on the way.
-// On return `weights` are what values (codes) are multiplied with.
+// The softmax so far of head g: max the same in its four lanes, of the sums each lane its own
+// share.
+struct SoftmaxState {
+  float max = -__builtin_huge_valf();
+  float sum = 0;
+  float minima = 0;  // weights times the minima of values, for formats that have them
+
+  // Raises the maximum to that of the scores. What the sums so far have to be multiplied with.
+  __device__ float raise(float new_max) {
+    new_max = fmaxf(new_max, max);
+    new_max = fmaxf(new_max, __shfl_xor_sync(kAllLanes, new_max, 1));
+    new_max = fmaxf(new_max, __shfl_xor_sync(kAllLanes, new_max, 2));
+    const float factor = ptx::exp2_approx(max - new_max);
+    max = new_max;
+    sum *= factor;
+    minima *= factor;
+    return factor;
+  }
+  __device__ void add_up_lanes() {
+#pragma unroll
+    for (int distance = 1; distance < 4; distance *= 2) {
+      sum += __shfl_xor_sync(kAllLanes, sum, distance);
+      minima += __shfl_xor_sync(kAllLanes, minima, distance);
+    }
+  }
+};
+
+// A warp over a cache of bf16. Rows of `out` are query heads, g and g + 8 the same one (the two
+// parts of its weights).
 template <typename Layout>
-__device__ inline void weigh(const DecodeStage<Layout>& stage, int first_token, TokenRange range,
-                             float query_sum, float scale, int t, float (&weights)[2][2],
-                             WarpState<Layout>* state) {
-  float new_max = state->max;
-  bool valid[2][2];
+struct DecodeWarp {
+  QueryFragments<Layout::kHeadDim> q;
+  ptx::FragmentC out[Layout::kHeadDim / 8] = {};
+  SoftmaxState softmax;
+
+  __device__ void attend(const DecodeStage<Layout>& stage, TokenRange range, float scale,
+                         int lane) {
+    float weights[2][2];
+    multiply_keys(stage, q, lane, weights);
+    weigh(range, scale, lane % 4, weights);
+    multiply_values(stage, weight_fragment(weights), lane, out);
+  }
+
+  // From products to weights.
+  __device__ void weigh(TokenRange range, float scale, int t, float (&weights)[2][2]) {
+    float largest = -__builtin_huge_valf();
+    bool valid[2][2];
 #pragma unroll
-  for (int n = 0; n < 2; ++n) {
+    for (int n = 0; n < 2; ++n) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int row = 8 * n + 2 * t + i;
-      valid[n][i] = range.begin <= first_token + row && first_token + row < range.end;
-      float product = weights[n][i];
-      if constexpr (Layout::kScaled) {
-        const KvScale key_scale = stage.key_scales[row];
-        product = __fmaf_rn(float_of(key_scale.scale), product,
-                            __fmul_rn(float_of(key_scale.min), query_sum));
+      for (int i = 0; i < 2; ++i) {
+        const int row = 8 * n + 2 * t + i;
+        valid[n][i] = range.begin <= row && row < range.end;
+        weights[n][i] = valid[n][i] ? __fmul_rn(weights[n][i], scale) : -__builtin_huge_valf();
+        largest = fmaxf(largest, weights[n][i]);
       }
-      weights[n][i] = valid[n][i] ? __fmul_rn(product, scale) : -__builtin_huge_valf();
-      new_max = fmaxf(new_max, weights[n][i]);
     }
-  }
-  new_max = fmaxf(new_max, __shfl_xor_sync(kAllLanes, new_max, 1));
-  new_max = fmaxf(new_max, __shfl_xor_sync(kAllLanes, new_max, 2));
-  const float factor = ptx::exp2_approx(state->max - new_max);
-  state->max = new_max;
-  state->sum *= factor;
-  state->minima *= factor;
+    const float factor = softmax.raise(largest);
 #pragma unroll
-  for (int n = 0; n < 2; ++n) {
+    for (int n = 0; n < 2; ++n) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      float weight = valid[n][i] ? ptx::exp2_approx(weights[n][i] - new_max) : 0.0F;
-      state->sum += weight;
-      if constexpr (Layout::kScaled) {
-        const KvScale value_scale = stage.value_scales[8 * n + 2 * t + i];
-        const float min = valid[n][i] ? float_of(value_scale.min) : 0.0F;
-        state->minima = __fmaf_rn(weight, min, state->minima);
-        weight = valid[n][i] ? __fmul_rn(weight, float_of(value_scale.scale)) : 0.0F;
+      for (int i = 0; i < 2; ++i) {
+        weights[n][i] = valid[n][i] ? ptx::exp2_approx(weights[n][i] - softmax.max) : 0.0F;
+        softmax.sum += weights[n][i];
       }
-      weights[n][i] = weight;
+    }
+    if (__any_sync(kAllLanes, factor != 1.0F)) {
+#pragma unroll
+      for (int tile = 0; tile < Layout::kHeadDim / 8; ++tile) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out[tile].x[i] *= factor;
+      }
     }
   }
-  if (__any_sync(kAllLanes, factor != 1.0F)) {
-#pragma unroll
-    for (ptx::FragmentC& tile : state->out) {
-#pragma unroll
-      for (float& x : tile.x) x *= factor;
-    }
-  }
-}
 
-// Brings the results of the warps together in shared memory. All copies must be over.
+  __device__ void store(int t, float* to) const {
+#pragma unroll
+    for (int tile = 0; tile < Layout::kHeadDim / 8; ++tile) {
+      const float* x = out[tile].x;
+      *reinterpret_cast<float2*>(to + 8 * tile + 2 * t) = {x[0] + x[2], x[1] + x[3]};
+    }
+  }
+};
+
+// A warp over a cache of codes.
 template <typename Layout>
-__device__ inline void store_warp(WarpState<Layout>* state, int lane,
-                                  typename DecodeSharedMemory<Layout>::Merge* merge) {
-  const int warp = threadIdx.x / kWarpSize;
-  const int g = lane / 4;
-  const int t = lane % 4;
-#pragma unroll
-  for (int distance = 1; distance < 4; distance *= 2) {
-    state->sum += __shfl_xor_sync(kAllLanes, state->sum, distance);
-    state->minima += __shfl_xor_sync(kAllLanes, state->minima, distance);
+requires(Layout::kScaled) struct DecodeWarp<Layout> {
+  QueryDigits<Layout> q;
+  ValueSums<Layout> out;
+  SoftmaxState softmax;
+
+  __device__ void attend(const DecodeStage<Layout>& stage, TokenRange range, float scale,
+                         int lane) {
+    float weights[kCodeTiles][2];
+    multiply_key_codes(stage, q, lane, weights);
+    weigh(stage, range, scale, lane % 4, weights);
+    multiply_value_codes(stage, WeightDigits(weights), lane, &out);
   }
+
+  __device__ void weigh(const DecodeStage<Layout>& stage, TokenRange range, float scale, int t,
+                        float (&weights)[kCodeTiles][2]) {
+    // Bit 8n + i: whether token 8n + 2t + i counts.
+    const uint32_t valid =
+        static_cast<uint32_t>(first_bits(range.end) & ~first_bits(range.begin)) >> (2 * t);
+    const float product_scale = q.step * scale;
+    const float sum_scale = q.sum * scale;
+    float largest = -__builtin_huge_valf();
 #pragma unroll
-  for (int tile = 0; tile < Layout::kHeadDim / 8; ++tile) {
+    for (int n = 0; n < kCodeTiles; ++n) {
+      const Scales scales = scales_of(stage.key_scales, n, t);
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const float* x = state->out[tile].x;
-      merge->out[warp][g][value_channel<Layout>(tile, 2 * t + i)] = x[i] + x[i + 2] + state->minima;
+      for (int i = 0; i < 2; ++i) {
+        const float score = __fmaf_rn(__fmul_rn(scales.scale[i], weights[n][i]), product_scale,
+                                      __fmul_rn(scales.min[i], sum_scale));
+        weights[n][i] = (valid >> (8 * n + i) & 1) != 0 ? score : -__builtin_huge_valf();
+        largest = fmaxf(largest, weights[n][i]);
+      }
+    }
+    const float factor = softmax.raise(largest);
+#pragma unroll
+    for (int n = 0; n < kCodeTiles; ++n) {
+      const Scales scales = scales_of(stage.value_scales, n, t);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const bool counts = (valid >> (8 * n + i) & 1) != 0;
+        const float weight = counts ? ptx::exp2_approx(weights[n][i] - softmax.max) : 0.0F;
+        softmax.sum += weight;
+        softmax.minima = __fmaf_rn(weight, counts ? scales.min[i] : 0.0F, softmax.minima);
+        weights[n][i] = counts ? __fmul_rn(weight, scales.scale[i]) : 0.0F;
+      }
+    }
+    if (__any_sync(kAllLanes, factor != 1.0F)) {
+#pragma unroll
+      for (int unit = 0; unit < ValueSums<Layout>::kUnits; ++unit) {
+#pragma unroll
+        for (int i = 0; i < ValueSums<Layout>::kChannels; ++i) out.x[unit][i] *= factor;
+      }
     }
   }
-  if (t == 0) merge->stats[warp][g] = {state->max, state->sum};
-}
 
-template <typename Layout>
-__device__ inline void merge_warps(const DecodeArgs& args,
-                                   const typename DecodeSharedMemory<Layout>::Merge& merge,
-                                   int64_t first_row, int num_heads, int split, bool is_only) {
-  for (int i = threadIdx.x; i < num_heads * Layout::kHeadDim; i += kDecodeThreads) {
-    const int head = i / Layout::kHeadDim;
-    const int channel = i % Layout::kHeadDim;
-    SplitStats all = {merge.stats[0][head].max, 0};
+  __device__ void store(int t, float* to) const {
+    using Sums = ValueSums<Layout>;
 #pragma unroll
-    for (int warp = 1; warp < kDecodeWarps; ++warp) {
-      all.max = fmaxf(all.max, merge.stats[warp][head].max);
-    }
-    float out = 0;
+    for (int unit = 0; unit < Sums::kUnits; ++unit) {
 #pragma unroll
-    for (int warp = 0; warp < kDecodeWarps; ++warp) {
-      const float factor = ptx::exp2_approx(merge.stats[warp][head].max - all.max);
-      out = __fmaf_rn(factor, merge.out[warp][head][channel], out);
-      all.sum = __fmaf_rn(factor, merge.stats[warp][head].sum, all.sum);
+      for (int i = 0; i < Sums::kChannels; i += 4) {
+        const float* x = out.x[unit] + i;
+        *reinterpret_cast<float4*>(to + (unit * 4 + t) * Sums::kChannels + i) = {
+            x[0] + softmax.minima, x[1] + softmax.minima, x[2] + softmax.minima,
+            x[3] + softmax.minima};
+      }
     }
-    write_result<Layout::kHeadDim>(args, first_row + head, split, is_only, channel, out, all);
   }
-}
 
-template <typename Layout>
-__global__ void __launch_bounds__(kDecodeThreads, 2) decode_attention_kernel(DecodeArgs args) {
-  using SharedMemory = DecodeSharedMemory<Layout>;
-  constexpr int kStages = SharedMemory::kStages;
-  extern __shared__ __align__(16) std::byte dynamic_shared[];
-  auto& shared = *reinterpret_cast<SharedMemory*>(dynamic_shared);
-
-  const DecodeWork item = args.work[blockIdx.x];
-  const SplitWork work = split_work(item, static_cast<int>(blockIdx.y));
-  const int first_head = static_cast<int>(blockIdx.z) * kDecodeHeads;
-  const int num_heads = min(kDecodeHeads, item.num_q_heads - first_head);
-  if (work.num_spans == 0 || num_heads <= 0) return;
-
-  const int warp = threadIdx.x / kWarpSize;
-  const int lane = threadIdx.x % kWarpSize;
-  const int first_token = warp * kDecodeTokens;
-  const PagePool pool = args.pools[item.pool];
-  PageSpan own = {0, 0, 0};
-  if (lane < work.num_spans) own = args.spans[work.first_span + lane];
-  // Of span i, the tokens that count; this warp has some of them, or none.
-  const auto range_of = [&](int i) {
-    return TokenRange{__shfl_sync(kAllLanes, int{own.begin}, i),
-                      __shfl_sync(kAllLanes, int{own.end}, i)};
+ private:
+  // Of tokens 8n + 2t and the next.
+  struct Scales {
+    float scale[2];
+    float min[2];
   };
-  const auto has_some = [&](TokenRange range) {
-    return range.begin < first_token + kDecodeTokens && first_token < range.end;
-  };
+  static __device__ Scales scales_of(const KvScale* scales, int n, int t) {
+    const uint2 words = *reinterpret_cast<const uint2*>(scales + 8 * n + 2 * t);
+    const float2 first = __half22float2(reinterpret_cast<const __half2&>(words.x));
+    const float2 second = __half22float2(reinterpret_cast<const __half2&>(words.y));
+    return {{first.x, second.x}, {first.y, second.y}};
+  }
+};
+
+// The parts of pages that a warp has of a split, in order.
+template <typename Layout>
+struct WarpParts {
+  static constexpr int kParts = DecodeStage<Layout>::kParts;
+  PageSpan own;  // span `lane` of the split
+  int num_parts;
+
+  __device__ WarpParts(const DecodeArgs& args, const SplitWork& work, int lane)
+      : own{0, 0, 0}, num_parts((work.num_spans * kParts + kDecodeWarps - 1) / kDecodeWarps) {
+    if (lane < work.num_spans) own = args.spans[work.first_span + lane];
+  }
+  // Part i of the warp, among those of the split.
+  static __device__ unsigned part(int i, int warp) {
+    return static_cast<unsigned>(i * kDecodeWarps + warp);
+  }
+  __device__ int page_id(int i, int warp) const {
+    return __shfl_sync(kAllLanes, own.page_id, static_cast<int>(part(i, warp) / kParts));
+  }
+  static __device__ int first_token(int i, int warp) {
+    return static_cast<int>(part(i, warp) % kParts * DecodeStage<Layout>::kTokens);
+  }
+  // Of its tokens, those that count: none where there is no such part (its span has end 0).
+  __device__ TokenRange range(int i, int warp) const {
+    const auto span = static_cast<int>(part(i, warp) / kParts);
+    const int first = first_token(i, warp);
+    const int begin = __shfl_sync(kAllLanes, int{own.begin}, span) - first;
+    const int end = __shfl_sync(kAllLanes, int{own.end}, span) - first;
+    return {max(begin, 0), min(end, DecodeStage<Layout>::kTokens)};
+  }
+};
+
+// What a CTA has to do.
+struct CtaWork {
+  DecodeWork item;
+  SplitWork split;
+  int num_heads;      // none or no spans: nothing
+  int64_t first_row;  // of q and out, taken as rows of heads
+
+  __device__ explicit CtaWork(const DecodeArgs& args)
+      : item(args.work[blockIdx.x]), split(split_work(item, static_cast<int>(blockIdx.y))) {
+    const int first_head = static_cast<int>(blockIdx.z) * kDecodeHeads;
+    num_heads = min(kDecodeHeads, item.num_q_heads - first_head);
+    first_row = int64_t{item.seq_idx} * args.num_q_heads + item.first_q_head + first_head;
+  }
+};
+
+// The warp's parts of the split, in `state`.
+template <typename Layout>
+__device__ inline void attend_split(const DecodeArgs& args, const CtaWork& work, int warp, int lane,
+                                    DecodeSharedMemory<Layout>* shared, DecodeWarp<Layout>* state) {
+  constexpr int kStages = DecodeSharedMemory<Layout>::kStages;
+  const WarpParts<Layout> parts(args, work.split, lane);
+  const PagePool pool = args.pools[work.item.pool];
   const auto start = [&](int i) {
-    if (i < work.num_spans) {
-      const TokenRange range = range_of(i);
-      const int32_t page_id = __shfl_sync(kAllLanes, own.page_id, i);
-      const std::byte* tile = pool.tile<Layout>(page_id, item.head);
-      auto* stage = &shared.stages[warp][i % kStages];
-      if (has_some(range)) start_copy<Layout>(tile, first_token, range, lane, stage);
+    if (i < parts.num_parts) {
+      const TokenRange range = parts.range(i, warp);
+      const std::byte* tile = pool.tile<Layout>(parts.page_id(i, warp), work.item.head);
+      if (range.begin < range.end) {
+        start_copy<Layout>(tile, parts.first_token(i, warp), range, lane,
+                           &shared->stages[warp][i % kStages]);
+      }
     }
     ptx::cp_async_commit();
   };
 
-  for (int i = 0; i < kStages - 1; ++i) start(i);
-  const int64_t first_row =
-      int64_t{item.seq_idx} * args.num_q_heads + item.first_q_head + first_head;
+  for (int i = 0; i < kStages; ++i) start(i);
   const int g = lane / 4;
-  QueryFragments<Layout> q;
-  q.load(g < num_heads ? args.q + (first_row + g) * Layout::kHeadDim : nullptr, lane % 4);
-
-  WarpState<Layout> state;
-  for (int i = 0; i < work.num_spans; ++i) {
-    ptx::cp_async_wait<kStages - 2>();
+  state->q.load(g < work.num_heads ? args.q + (work.first_row + g) * Layout::kHeadDim : nullptr,
+                lane % 4);
+#pragma unroll 1
+  for (int i = 0; i < parts.num_parts; ++i) {
+    ptx::cp_async_wait<kStages - 1>();
     __syncwarp();
-    start(i + kStages - 1);  // where page i - 1 was
-    const TokenRange range = range_of(i);
-    if (has_some(range)) {
-      const auto& stage = shared.stages[warp][i % kStages];
-      float weights[2][2];
-      multiply_keys(stage, q, lane, weights);
-      weigh(stage, first_token, range, q.sum, args.scale, lane % 4, weights, &state);
-      multiply_values(stage, weight_fragment(weights), lane, state.out);
+    const TokenRange range = parts.range(i, warp);
+    if (range.begin < range.end) {
+      state->attend(shared->stages[warp][i % kStages], range, args.scale, lane);
     }
+    __syncwarp();  // all lanes have read the stage that is filled next
+    start(i + kStages);
   }
   ptx::cp_async_wait<0>();
+}
+
+// CTAs of a multiprocessor: as many as shared memory or registers allow.
+template <typename Layout>
+inline constexpr int kDecodeCtas = Layout::kScaled ? 3 : 2;
+
+template <typename Layout>
+__global__ void __launch_bounds__(kDecodeThreads, kDecodeCtas<Layout>)
+    decode_attention_kernel(DecodeArgs args) {
+  extern __shared__ __align__(16) std::byte dynamic_shared[];
+  auto& shared = *reinterpret_cast<DecodeSharedMemory<Layout>*>(dynamic_shared);
+  const auto warp = static_cast<int>(threadIdx.x / kWarpSize);
+  const auto lane = static_cast<int>(threadIdx.x % kWarpSize);
+  DecodeWarp<Layout> state;
+  {
+    const CtaWork work(args);
+    if (work.split.num_spans == 0 || work.num_heads <= 0) return;
+    attend_split(args, work, warp, lane, &shared, &state);
+  }
+  __syncthreads();           // the stages are used up
+  const CtaWork work(args);  // again: registers are scarce above
+  state.softmax.add_up_lanes();
+  const int g = lane / 4;
+  if (g < work.num_heads) {
+    state.store(lane % 4, shared.merge.out[warp][g]);
+    if (lane % 4 == 0) shared.merge.stats[warp][g] = {state.softmax.max, state.softmax.sum};
+  }
   __syncthreads();
-  store_warp(&state, lane, &shared.merge);
-  __syncthreads();
-  merge_warps<Layout>(args, shared.merge, first_row, num_heads, work.split, work.num_splits == 1);
-  merge_splits<Layout::kHeadDim, kDecodeWarps>(args, first_row, num_heads, work);
+  merge_warps<Layout::kHeadDim>(args, shared.merge, work.first_row, work.num_heads, work.split);
+  merge_splits<Layout::kHeadDim, kDecodeWarps>(args, work.first_row, work.num_heads, work.split);
 }
 
 // float32 caches: a warp is (work item, split, query head).

@@ -11,7 +11,7 @@ namespace lserve::cuda {
 
 namespace {
 
-int64_t splits_of(int64_t num_spans) { return (num_spans + kDecodeSplit - 1) / kDecodeSplit; }
+int64_t splits_of(int64_t num_spans) { return (num_spans + kSplitSpans - 1) / kSplitSpans; }
 int64_t groups_of(int64_t num_splits) { return (num_splits + kMergeGroup - 1) / kMergeGroup; }
 
 // Of a query head: the partial results of its splits and groups, then their stats.

@@ -33,6 +33,30 @@ __device__ inline void mma_m16n8k16(FragmentC& c, const FragmentA& a, const Frag
       : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "r"(b.x[0]), "r"(b.x[1]));
 }
 
+// The same for bytes, of which a register holds four: A [16 rows, 32 k] and B [32 k, 8 columns]
+// have k = 4t to 4t + 3 in place of 2t, 2t + 1, and k + 16 in place of k + 8. Exact, in int32. PTX
+// ISA: "mma.m16n8k32".
+struct FragmentCInt {
+  int32_t x[4];
+};
+
+// c += a b, a of signed and b of unsigned bytes.
+__device__ inline void mma_s8u8_m16n8k32(FragmentCInt& c, const FragmentA& a, const FragmentB& b) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c.x[0]), "+r"(c.x[1]), "+r"(c.x[2]), "+r"(c.x[3])
+      : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "r"(b.x[0]), "r"(b.x[1]));
+}
+// Both of unsigned bytes.
+__device__ inline void mma_u8u8_m16n8k32(FragmentCInt& c, const FragmentA& a, const FragmentB& b) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c.x[0]), "+r"(c.x[1]), "+r"(c.x[2]), "+r"(c.x[3])
+      : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "r"(b.x[0]), "r"(b.x[1]));
+}
+
 // Four 8x8 matrices of 16-bit values: lane i names row i % 8 of matrix i / 8 (16 bytes, aligned).
 // PTX ISA: "ldmatrix".
 __device__ inline void ldmatrix_x4(uint32_t (&x)[4], uint32_t shared_address) {
