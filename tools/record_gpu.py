@@ -12,6 +12,7 @@ that 128K takes more than 8K.
 import argparse
 import datetime
 import json
+import subprocess
 from pathlib import Path
 
 KV_BYTES = {"bf16": 2 * 128 * 2, "int8": 2 * (128 + 4)}  # K and V of a token and KV head
@@ -78,6 +79,17 @@ def op_figures(figures):
                        "value": round(op["us"], 1), "unit": "us", "calls": op["calls"]}
 
 
+def driver():
+    """The driver and the clocks that the device may reach, as nvidia-smi says; "" without it."""
+    query = "driver_version,clocks.max.sm,clocks.max.mem"
+    try:
+        answer = subprocess.run(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"],
+                                capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return "driver, clocks of SM and memory at most: " + answer.stdout.splitlines()[0]
+
+
 def figures_of(kind, run):
     if kind == "ops":
         return list(op_figures(run["figures"]))
@@ -98,7 +110,8 @@ def main():
     runs = {kind: json.loads(path.read_text()) for kind in KINDS
             if (path := arguments.folder / f"cuda_{kind}.json").exists()}
     first = next(iter(runs.values()))
-    record = {"name": arguments.out.stem, "device": first["device"], "commit": arguments.commit,
+    record = {"name": arguments.out.stem, "device": first["device"], "driver": driver(),
+              "commit": arguments.commit,
               "date": datetime.date.today().isoformat(), "command": "scripts/gpu bench latency",
               "seed": 1, "ceilings": {kind: run["ceilings"] for kind, run in runs.items()},
               "setting": "random:llama-3-8b, bf16 weights; decode over random keys and values, "

@@ -143,12 +143,27 @@ DecodePlan::Bounds DecodePlan::bounds() const {
   for (const int32_t pages : select_num_pages) {
     bounds.max_num_pages = std::max(bounds.max_num_pages, pages);
   }
-  const auto up = [](int32_t x) {
-    return static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(x)));
-  };
-  if (bounds.max_spans > 0) bounds.max_spans = up(bounds.max_spans);
-  if (bounds.max_num_pages > 0) bounds.max_num_pages = up(bounds.max_num_pages);
+  bounds.max_spans = bound_of(bounds.max_spans);
+  bounds.max_num_pages = bound_of(bounds.max_num_pages);
   return bounds;
+}
+
+int32_t DecodePlan::bound_of(int32_t count) {
+  if (count <= 1) return count;
+  return static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(count) - 1) + 1);
+}
+
+void DecodePlan::pad_lists(size_t count) {
+  if (!score.empty()) {
+    CHECK_LE(score.size(), count);
+    score.resize(count);
+    select_num_pages.resize(count, 0);
+    select_rows.resize(count, 0);
+  }
+  if (!gather.empty()) {
+    CHECK_LE(gather.size(), count);
+    gather.resize(count);
+  }
 }
 
 void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t layer,

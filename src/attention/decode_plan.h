@@ -33,7 +33,7 @@ struct DecodePlan {
 
   std::vector<TokenRange> visible;  // working memory of plan_decode
 
-  // What no item exceeds, rounded up to powers of two, so that steps of about the same context need
+  // What no item exceeds, rounded up by bound_of(), so that steps of about the same context need
   // the same launches (DecodeAttentionParams::max_spans and its like).
   struct Bounds {
     int32_t max_spans = 0;
@@ -42,6 +42,11 @@ struct DecodePlan {
     bool operator==(const Bounds&) const = default;
   };
   Bounds bounds() const;
+  // To a power of two and one more: a selection of 64 pages has one more before its next refresh.
+  static int32_t bound_of(int32_t count);
+  // Makes the lists of selections that are not empty `count` long, by items that have nothing to
+  // do, so that steps need the same launches however many sequences select in them.
+  void pad_lists(size_t count);
 };
 
 // Makes room for a sequence of `max_pages` pages, of which a list selects budget_pages (0: none

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attention/decode_plan.h"
 #include "attention/page_selection.h"
 #include "base/checked_math.h"
 
@@ -100,12 +101,13 @@ ScratchLimits plan_scratch(const MemoryInputs& inputs, const WorkspaceLimits& wo
   const ModelConfig& model = inputs.config;
   ScratchLimits limits;
   limits.num_q_heads = inputs.num_sequences * model.num_q_heads;
-  limits.num_spans = longest_list(inputs, ceil_div<int64_t>(context, kPageSize));
+  limits.num_spans = DecodePlan::bound_of(
+      static_cast<int32_t>(longest_list(inputs, ceil_div<int64_t>(context, kPageSize))));
   limits.head_dim = model.head_dim;
   limits.num_logit_rows = workspace.max_logit_rows;
   limits.vocab_size = model.vocab_size;
   limits.num_tokens = inputs.chunk;
-  limits.num_pages = inputs.num_sequences * ceil_div<int64_t>(context, kPageSize);
+  limits.num_pages = ceil_div<int64_t>(context, kPageSize);  // prefill takes one sequence a step
   limits.num_kv_heads = model.num_kv_heads;
   limits.kv_format = inputs.kv_format;
   limits.num_columns =

@@ -65,9 +65,9 @@ struct PrefillAttentionParams {
   int32_t gqa_group_size = 1;
   float softmax_scale = 0;
 };
-// REQUIRES: the pages of every range hold all tokens up to the query's own (write_kv came first),
-// num_q_heads == num_kv_heads * gqa_group_size, head_dim is 64 or 128, and
-// q_end - q_begin <= kMaxQueryBlock.
+// REQUIRES: the page of an item's rows is in its ranges, the pages of every range hold all tokens
+// up to the query's own (write_kv came first), num_q_heads == num_kv_heads * gqa_group_size,
+// head_dim is 64 or 128, and q_end - q_begin <= kMaxQueryBlock.
 inline constexpr int kMaxQueryBlock = 64;
 
 }  // namespace lserve

@@ -87,11 +87,14 @@ void Llama::place_decode(const Step& step, int64_t layer, AttentionCounts* count
   lists.decode_work = {};
   if (step.decode.sequences.empty()) return;
   DecodePlan& plan = decode_plan_;
-  plan_decode(step.decode, pattern_, layer, attention_,
-              static_cast<int32_t>(config_.gqa_group_size()), &plan);
+  const auto group = static_cast<int32_t>(config_.gqa_group_size());
+  plan_decode(step.decode, pattern_, layer, attention_, group, &plan);
   counts->decode_read += plan.pages_read;
   counts->decode_held += plan.pages_held;
   counts->refreshes += static_cast<int64_t>(plan.score.size());
+  plan.pad_lists(step.decode.sequences.size() *
+                 pattern_.heads(layer, HeadClass::kRetrieval).size() *
+                 static_cast<size_t>(attention_.lists_per_kv_head(group)));
   // The spans of all layers lie in one list.
   const auto spans =
       lists_.add(StepLists::Region::kSpans, std::span(std::as_const(plan.spans))).device;

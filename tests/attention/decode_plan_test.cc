@@ -142,12 +142,47 @@ TEST(DecodePlan, AgreesWithTheModelFromEveryPromptLength) {
   }
 }
 
-TEST(DecodePlan, BoundsAreNoLessThanAnyItemAndPowersOfTwo) {
+TEST(DecodePlan, BoundsAreNoLessThanAnyItemAndOneMoreThanPowersOfTwo) {
   DecodePlan plan;
   EXPECT_EQ(plan.bounds(), DecodePlan::Bounds{});
   plan.work = {{.num_q_heads = 3, .num_spans = 6}, {.num_q_heads = 1, .num_spans = 65}};
   plan.select_num_pages = {64, 1000};
-  EXPECT_EQ(plan.bounds(), (DecodePlan::Bounds{128, 3, 1024}));
+  EXPECT_EQ(plan.bounds(), (DecodePlan::Bounds{65, 3, 1025}));
+}
+
+TEST(DecodePlan, BoundsOfCountsGrowSlowly) {
+  for (int32_t count = 0; count < 5000; ++count) {
+    const int32_t bound = DecodePlan::bound_of(count);
+    ASSERT_GE(bound, count);
+    ASSERT_LE(bound, std::max(count, 2 * count - 1)) << count;
+    ASSERT_EQ(DecodePlan::bound_of(bound), bound);
+  }
+  // A selection of 64 pages, and with the page that came since.
+  EXPECT_EQ(DecodePlan::bound_of(64), DecodePlan::bound_of(65));
+}
+
+// What pads a list has nothing to do, and a list of nothing stays one.
+TEST(DecodePlan, PaddedListsHaveNothingMoreToDo) {
+  DecodePlan plan;
+  plan.pad_lists(8);
+  EXPECT_TRUE(plan.score.empty());
+  EXPECT_TRUE(plan.gather.empty());
+  plan.score.push_back({.kv_len = 900});
+  plan.select_num_pages.push_back(15);
+  plan.select_rows.push_back(3);
+  plan.gather.push_back({.row = 3, .kv_len = 900});
+  plan.pad_lists(8);
+  ASSERT_EQ(plan.score.size(), 8U);
+  ASSERT_EQ(plan.select_num_pages.size(), 8U);
+  ASSERT_EQ(plan.select_rows.size(), 8U);
+  ASSERT_EQ(plan.gather.size(), 8U);
+  EXPECT_EQ(plan.score[0].kv_len, 900);
+  EXPECT_EQ(plan.gather[0].kv_len, 900);
+  for (size_t i = 1; i < 8; ++i) {
+    EXPECT_EQ(plan.score[i].kv_len, 0);
+    EXPECT_EQ(plan.select_num_pages[i], 0);
+    EXPECT_EQ(plan.gather[i].kv_len, 0);
+  }
 }
 
 TEST(DecodePlan, DenseReadsEverythingAndSharesOneList) {

@@ -122,10 +122,16 @@ Result<PreparedKernel> prepare_prefill(Backend& backend, const ShapedCase& c) {
   // q k and p v: a product and a sum each.
   kernel.operations =
       4 * dim * group * (heads.retrieval * dense.pairs + heads.streaming * window.pairs);
+  kernel.limits.num_tokens = c.tokens;
+  kernel.limits.head_dim = c.shape.head_dim;
+  kernel.limits.num_pages = ceil_div<int64_t>(c.settings.context, kPageSize);
+  kernel.limits.num_kv_heads = c.shape.num_kv_heads;
+  kernel.limits.kv_format = c.settings.kv_format;
   auto data = std::make_shared<AttentionData>(backend, c);
-  ASSIGN_OR_RETURN(
-      data->kv,
-      make_kv_sequences(&data->memory, c, {.all_tokens = true, .other_bytes = activations}, keys));
+  const KvNeeds needs{
+      .all_tokens = true,
+      .other_bytes = activations + static_cast<double>(backend.scratch_bytes(kernel.limits))};
+  ASSIGN_OR_RETURN(data->kv, make_kv_sequences(&data->memory, c, needs, keys));
   RETURN_IF_ERROR(place(data.get(), c, c.tokens, static_cast<int32_t>(c.tokens), {}));
   PrefillPlan plan;
   plan_prefill(data->view, data->kv.pattern, 0, c.settings.attention, &plan);
@@ -137,11 +143,6 @@ Result<PreparedKernel> prepare_prefill(Backend& backend, const ShapedCase& c) {
   ASSIGN_OR_RETURN(const auto work, data->memory.list(plan.work));
   ASSIGN_OR_RETURN(const auto ranges, data->memory.list(plan.ranges));
   kernel.copies = data->kv.copies();
-  kernel.limits.num_tokens = c.tokens;
-  kernel.limits.head_dim = c.shape.head_dim;
-  kernel.limits.num_pages = ceil_div<int64_t>(c.settings.context, kPageSize);
-  kernel.limits.num_kv_heads = c.shape.num_kv_heads;
-  kernel.limits.kv_format = c.settings.kv_format;
   RETURN_IF_ERROR(backend.reserve(kernel.limits));
   kernel.run = [&backend, d = data.get(), work, ranges, scale = softmax_scale(c),
                 size = static_cast<int32_t>(c.shape.gqa_group_size())](int64_t copy) {
