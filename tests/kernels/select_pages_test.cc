@@ -79,7 +79,7 @@ std::vector<int32_t> select_by_sorting(const std::vector<float>& scores, int32_t
 
 std::vector<float> random_scores(int32_t pages, Random* random) {
   std::vector<float> scores;
-  const int64_t kind = random->integer(0, 4);
+  const int64_t kind = random->integer(0, 5);
   for (int32_t i = 0; i < pages; ++i) {
     const auto normal = static_cast<float>(random->normal());
     switch (kind) {
@@ -95,6 +95,11 @@ std::vector<float> random_scores(int32_t pages, Random* random) {
       case 3:
         scores.push_back(-1000 - std::abs(normal));
         break;
+      case 4: {  // neighbours, and a few far away
+        const auto step = static_cast<float>(random->integer(0, 300));
+        scores.push_back(random->integer(0, 99) == 0 ? 1e30F * normal : 1 + step * 0x1p-23F);
+        break;
+      }
       default: {
         constexpr std::array kOdd = {kNaN, -kNaN, kInfinity, -kInfinity, 3e38F, -3e38F, 1e-42F};
         scores.push_back(
@@ -110,6 +115,19 @@ TEST_P(SelectPagesTest, MatchesAFullSort) {
     const auto sink = static_cast<int32_t>(random.integer(0, 4));
     const auto budget = sink + 3 + static_cast<int32_t>(random.integer(0, 40));
     const auto pages = budget + static_cast<int32_t>(random.integer(1, 60));
+    const auto scores = random_scores(pages, &random);
+    EXPECT_EQ(select(&backend(), scores, budget, sink), select_by_sorting(scores, budget, sink));
+  });
+}
+
+// Rows that a device keeps in registers, and longer ones; budgets from a few to nearly all.
+TEST_P(SelectPagesTest, LongRowsMatchAFullSort) {
+  for_each_case(test_cases(100), [&](Random& random, int64_t i) {
+    const auto sink = static_cast<int32_t>(random.integer(0, 4));
+    const int64_t longest = i % 4 == 0 ? 20'000 : 5'000;
+    const auto pages = static_cast<int32_t>(random.integer(1'000, longest));
+    const auto most = random.integer(0, 1) == 0 ? pages - sink - 4 : 100;
+    const auto budget = sink + 3 + static_cast<int32_t>(random.integer(0, most));
     const auto scores = random_scores(pages, &random);
     EXPECT_EQ(select(&backend(), scores, budget, sink), select_by_sorting(scores, budget, sink));
   });

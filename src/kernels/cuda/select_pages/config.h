@@ -10,6 +10,10 @@ namespace lserve::cuda {
 inline constexpr int kSelectThreads = 1024;
 inline constexpr int kSelectWarps = kSelectThreads / 32;
 static_assert(kSelectWarps == 32, "the totals of all warps are summed by the lanes of one");
+inline constexpr int kSelectBinBits = 11;
+inline constexpr int kSelectBins = 1 << kSelectBinBits;
+// Keys that a thread keeps in registers; longer rows are read again from the cache.
+inline constexpr int kHeldKeys = 4;
 inline constexpr int kGatherThreads = 128;
 
 struct SelectPagesArgs {
