@@ -81,50 +81,74 @@ __device__ inline bool arrives_last(uint32_t* counter, int expected) {
   return is_last;
 }
 
+// Slots that merge_slots reads at once; how many do not exist is no matter.
+inline constexpr int kMergeBatch = 16;
+
+template <int kHeadDim>
+struct SlotBatch {
+  static constexpr int kChannels = kHeadDim / kWarpSize;  // of a lane
+  float x[kMergeBatch][kChannels];
+
+  // The first `count` of them, the others 0. Not through L1, which may hold what was there before.
+  __device__ void load(const float* partials, int count, int lane) {
+#pragma unroll
+    for (int i = 0; i < kMergeBatch; ++i) {
+      const float* from = partials + i * kHeadDim + lane * kChannels;
+      if constexpr (kChannels == 4) {
+        float4 word = {0, 0, 0, 0};
+        if (i < count) word = __ldcg(reinterpret_cast<const float4*>(from));
+        x[i][0] = word.x;
+        x[i][1] = word.y;
+        x[i][2] = word.z;
+        x[i][3] = word.w;
+      } else {
+        float2 word = {0, 0};
+        if (i < count) word = __ldcg(reinterpret_cast<const float2*>(from));
+        x[i][0] = word.x;
+        x[i][1] = word.y;
+      }
+    }
+  }
+};
+
 // Merges `count` slots of a row, from `first` on, in order. By a warp.
 template <int kHeadDim>
 __device__ inline void merge_slots(const DecodeArgs& args, int64_t row, int first, int count,
                                    int to_slot, bool is_only) {
-  constexpr int kChannels = kHeadDim / kWarpSize;  // of a lane
+  using Batch = SlotBatch<kHeadDim>;
   const auto lane = static_cast<int>(threadIdx.x % kWarpSize);
-  // Not through L1, which may hold what was there before.
-  const auto* stats = reinterpret_cast<const float2*>(args.stats + row * args.num_slots + first);
-  const float* partials =
-      args.partials + (row * args.num_slots + first) * kHeadDim + lane * kChannels;
+  const int64_t first_slot = row * args.num_slots + first;
+  const auto* stats = reinterpret_cast<const float2*>(args.stats + first_slot);
+  const float* partials = args.partials + first_slot * kHeadDim;
+  Batch batch;
+  batch.load(partials, count, lane);
   float max = -__builtin_huge_valf();
   for (int i = lane; i < count; i += kWarpSize) max = fmaxf(max, __ldcg(stats + i).x);
   max = warp_max(max);
   float sum = 0;
-  float out[kChannels] = {};
-  for (int begin = 0; begin < count; begin += kWarpSize) {
+  float out[Batch::kChannels] = {};
+  for (int begin = 0; begin < count; begin += kMergeBatch) {
+    if (begin > 0) batch.load(partials + int64_t{begin} * kHeadDim, count - begin, lane);
     float factor = 0;
-    if (begin + lane < count) {
+    if (lane < kMergeBatch && begin + lane < count) {
       const float2 own = __ldcg(stats + begin + lane);
       factor = ptx::exp2_approx(own.x - max);
       sum = __fmaf_rn(factor, own.y, sum);
     }
-    const int end = min(kWarpSize, count - begin);
-#pragma unroll 16
-    for (int i = 0; i < end; ++i) {
-      const float* from = partials + int64_t{begin + i} * kHeadDim;
-      const float of_split = __shfl_sync(kAllLanes, factor, i);
-      if constexpr (kChannels == 4) {
-        const float4 x = __ldcg(reinterpret_cast<const float4*>(from));
-        out[0] = __fmaf_rn(of_split, x.x, out[0]);
-        out[1] = __fmaf_rn(of_split, x.y, out[1]);
-        out[2] = __fmaf_rn(of_split, x.z, out[2]);
-        out[3] = __fmaf_rn(of_split, x.w, out[3]);
-      } else {
-        const float2 x = __ldcg(reinterpret_cast<const float2*>(from));
-        out[0] = __fmaf_rn(of_split, x.x, out[0]);
-        out[1] = __fmaf_rn(of_split, x.y, out[1]);
+#pragma unroll
+    for (int i = 0; i < kMergeBatch; ++i) {
+      const float of_slot = __shfl_sync(kAllLanes, factor, i);
+#pragma unroll
+      for (int c = 0; c < Batch::kChannels; ++c) {
+        out[c] = __fmaf_rn(of_slot, batch.x[i][c], out[c]);
       }
     }
   }
   sum = warp_sum(sum);
 #pragma unroll
-  for (int i = 0; i < kChannels; ++i) {
-    write_result<kHeadDim>(args, row, to_slot, is_only, lane * kChannels + i, out[i], {max, sum});
+  for (int c = 0; c < Batch::kChannels; ++c) {
+    write_result<kHeadDim>(args, row, to_slot, is_only, lane * Batch::kChannels + c, out[c],
+                           {max, sum});
   }
 }
 

@@ -58,8 +58,8 @@ struct DecodeRows {
   }
 };
 
-// What a warp multiplies at once. Of a page in bf16 it is 16 tokens, each warp has its part of every
-// page. Of a page of codes it is half, each warp has every fourth half of the split.
+// What a warp multiplies at once. Of a page in bf16 it is 16 tokens: each warp has its part of each
+// page. Of a page of codes it is half: each warp has every fourth half of the split.
 template <typename Layout>
 struct DecodeStage {
   static constexpr int kTokens = Layout::kScaled ? 32 : 16;

@@ -11,6 +11,7 @@
 // merge_warps adds up the warps, in order; merge_splits (combine.cuh) the splits, in order.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/common/plain_row.cuh"
@@ -268,10 +269,31 @@ struct CtaWork {
   int64_t first_row;  // of q and out, taken as rows of heads
 
   __device__ explicit CtaWork(const DecodeArgs& args)
-      : item(args.work[blockIdx.x]), split(split_work(item, static_cast<int>(blockIdx.y))) {
+      : item(load_item(args.work + blockIdx.x)),
+        split(split_work(item, static_cast<int>(blockIdx.y))) {
     const int first_head = static_cast<int>(blockIdx.z) * kDecodeHeads;
     num_heads = min(kDecodeHeads, item.num_q_heads - first_head);
     first_row = int64_t{item.seq_idx} * args.num_q_heads + item.first_q_head + first_head;
+  }
+
+ private:
+  // With one load, a word a lane: the compiler would put off what is not needed at first.
+  static __device__ DecodeWork load_item(const DecodeWork* from) {
+    constexpr int kWords = sizeof(DecodeWork) / sizeof(int32_t);
+    static_assert(kWords == 7 && kWords * sizeof(int32_t) == sizeof(DecodeWork), "all its words");
+    const auto lane = static_cast<int>(threadIdx.x % kWarpSize);
+    int32_t word = 0;
+    if (lane < kWords) word = reinterpret_cast<const int32_t*>(from)[lane];
+    const auto at = [&](size_t offset) {
+      return __shfl_sync(kAllLanes, word, static_cast<int>(offset / sizeof(int32_t)));
+    };
+    return {.seq_idx = at(offsetof(DecodeWork, seq_idx)),
+            .pool = at(offsetof(DecodeWork, pool)),
+            .head = at(offsetof(DecodeWork, head)),
+            .first_q_head = at(offsetof(DecodeWork, first_q_head)),
+            .num_q_heads = at(offsetof(DecodeWork, num_q_heads)),
+            .first_span = at(offsetof(DecodeWork, first_span)),
+            .num_spans = at(offsetof(DecodeWork, num_spans))};
   }
 };
 
