@@ -5,8 +5,8 @@
 //
 // The kernel does not know streaming from retrieval heads: attention/decode_plan.h has turned both
 // into spans of pages. Long lists are cut into splits of kDecodeSplit spans (the cuda backend: half
-// as many), merged in order, so the result depends on the list alone, never on threads or batch
-// mates. (paper section 3.3)
+// as many where the list is short), merged in order, so the result depends on the list alone, never
+// on threads or batch mates. (paper section 3.3)
 //
 // Where the cache has scales, a backend may round what it multiplies codes with to whole steps of
 // 1/32639 of the largest: q to those of its largest channel, the weight of a value (its probability

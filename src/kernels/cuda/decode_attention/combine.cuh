@@ -24,9 +24,10 @@ struct SplitWork {
 };
 
 __device__ inline SplitWork split_work(const DecodeWork& item, int split) {
-  const int num_splits = (item.num_spans + kSplitSpans - 1) / kSplitSpans;
-  const int left = item.num_spans - split * kSplitSpans;
-  return {split, num_splits, item.first_span + split * kSplitSpans, max(0, min(kSplitSpans, left))};
+  const int spans = spans_of_split(item.num_spans);
+  const int left = item.num_spans - split * spans;
+  return {split, splits_of(item.num_spans), item.first_span + split * spans,
+          max(0, min(spans, left))};
 }
 
 // Where a head's result goes: to `out`, divided, if nothing else has to be merged with it.

@@ -12,11 +12,25 @@ namespace lserve::cuda {
 inline constexpr int kDecodeWarps = 4;
 inline constexpr int kDecodeThreads = kWarpSize * kDecodeWarps;
 inline constexpr int kDecodeHeads = 8;  // query heads of a CTA
-// Spans of a CTA: half a split of the contract, so that short lists keep more of the device busy.
-inline constexpr int kSplitSpans = kDecodeSplit / 2;
+// Spans of a CTA, by the length of its list alone. Short lists, as selections are, are cut into
+// half splits, to keep more of the device busy; long ones are many CTAs anyway, and each costs a
+// beginning, an end and a partial result.
+inline constexpr int kShortList = 65;
+constexpr __host__ __device__ int spans_of_split(int num_spans) {
+  return num_spans <= kShortList ? kDecodeSplit / 2 : kDecodeSplit;
+}
+constexpr __host__ __device__ int splits_of(int num_spans) {
+  return (num_spans + spans_of_split(num_spans) - 1) / spans_of_split(num_spans);
+}
+// Of any list of at most that many spans.
+constexpr int most_splits_of(int max_spans) {
+  return max_spans <= kShortList || splits_of(max_spans) > splits_of(kShortList)
+             ? splits_of(max_spans)
+             : splits_of(kShortList);
+}
 inline constexpr int kMergeGroup = 32;  // splits that one CTA merges
 
-static_assert(kSplitSpans <= kWarpSize, "each lane holds one span of the split");
+static_assert(kDecodeSplit <= kWarpSize, "each lane holds one span of the split");
 
 // A split's result for one query head: the sum of weights times values, and the largest score
 // (times log2 e) and sum of weights that belong to it.

@@ -1,6 +1,6 @@
 // Decode attention. Contract: kernels/decode_attention.h. Design: docs/kernels/decode_attention.md.
 //
-// A CTA is (work item, split of kSplitSpans spans, 8 query heads); each of its 4 warps works by
+// A CTA is (work item, split of its list, 8 query heads); each of its 4 warps works by
 // itself on parts of pages: its copies run some parts ahead of what it multiplies, and warps meet
 // only at the end of the split. What one warp does with a part of a page, top to bottom:
 //   start_copy      keys and values of its tokens, zeros for those outside the span

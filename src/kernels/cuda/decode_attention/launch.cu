@@ -11,7 +11,6 @@ namespace lserve::cuda {
 
 namespace {
 
-int64_t splits_of(int64_t num_spans) { return (num_spans + kSplitSpans - 1) / kSplitSpans; }
 int64_t groups_of(int64_t num_splits) { return (num_splits + kMergeGroup - 1) / kMergeGroup; }
 
 // Of a query head: the partial results of its splits and groups, then their stats.
@@ -51,7 +50,7 @@ void decode_attention(const DecodeAttentionParams& params, Context* context) {
   CHECK_EQ(params.q.dim(2), int64_t{kv.head_dim});
   CHECK(params.max_spans > 0 && params.max_q_heads > 0);
   const int64_t rows = params.q.dim(0) * params.q.dim(1);
-  const int64_t max_splits = splits_of(params.max_spans);
+  const int64_t max_splits = most_splits_of(params.max_spans);
   DecodeArgs args{.q = params.q.as<float>(),
                   .out = params.out.as<float>(),
                   .pools = pools,
@@ -81,7 +80,7 @@ void decode_attention(const DecodeAttentionParams& params, Context* context) {
 void size_decode_attention(const ScratchLimits& limits, ScratchSizes* sizes) {
   // max_spans of a step may be rounded up to a power of two.
   const auto spans = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(limits.num_spans)));
-  const int64_t splits = splits_of(spans);
+  const int64_t splits = most_splits_of(static_cast<int>(spans));
   if (splits <= 1) return;
   sizes->partials =
       static_cast<size_t>(limits.num_q_heads * partial_bytes(splits, limits.head_dim));
