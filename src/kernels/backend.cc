@@ -34,6 +34,11 @@ void Backend::rope_write_kv(const RopeWriteKvParams& params) {
   for (const WriteKvParams& pool : params.pools) write_kv(pool);
 }
 
+void Backend::select_spans(const SelectSpansParams& params) {
+  select_pages(params.select);
+  gather_spans({params.select.selected, params.page_ids, params.gather, params.spans});
+}
+
 void Backend::note_moment(int64_t index) {
   const auto i = static_cast<size_t>(index);
   if (moments_.size() <= i) moments_.resize(i + 1);

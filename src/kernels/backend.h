@@ -97,6 +97,7 @@ class Backend {
   virtual void page_scores(const PageScoreParams& params) = 0;
   virtual void select_pages(const SelectPagesParams& params) = 0;
   virtual void gather_spans(const GatherSpansParams& params) = 0;
+  virtual void select_spans(const SelectSpansParams& params);
   virtual void decode_attention(const DecodeAttentionParams& params) = 0;
 
   // From logits to tokens.

@@ -57,6 +57,7 @@ class ForwardingBackend : public Backend {
   void page_scores(const PageScoreParams& params) override { inner_->page_scores(params); }
   void select_pages(const SelectPagesParams& params) override { inner_->select_pages(params); }
   void gather_spans(const GatherSpansParams& params) override { inner_->gather_spans(params); }
+  void select_spans(const SelectSpansParams& params) override { inner_->select_spans(params); }
   void decode_attention(const DecodeAttentionParams& params) override {
     inner_->decode_attention(params);
   }

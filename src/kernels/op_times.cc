@@ -63,6 +63,9 @@ class TimedBackend final : public ForwardingBackend {
   void gather_spans(const GatherSpansParams& p) override {
     timed("gather_spans", [&] { inner().gather_spans(p); });
   }
+  void select_spans(const SelectSpansParams& p) override {
+    timed("select_spans", [&] { inner().select_spans(p); });
+  }
   void decode_attention(const DecodeAttentionParams& p) override {
     timed("decode_attention", [&] { inner().decode_attention(p); });
   }

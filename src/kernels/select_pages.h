@@ -7,6 +7,8 @@
 // gather_spans: turns a selection, possibly made some steps ago, into the spans that decode
 // attention reads now: the selected pages, and those of the last two pages of the moment which came
 // since.
+//
+// select_spans: both for rows that are selected now.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +41,18 @@ struct GatherSpansParams {
   std::span<const int32_t> page_ids;  // page_idx -> page_id
   std::span<const GatherSpansWork> work;
   std::span<PageSpan> spans;  // written
+};
+
+// select_pages, then gather_spans of the same items: what a layer calls that selects anew. One
+// operation, because a device does it in one launch. ENSURES: `selected` and `spans` hold what
+// the two leave there.
+struct SelectSpansParams {
+  SelectPagesParams select;
+  std::span<const int32_t> page_ids;
+  // [items]: the row that each fills, at the moment of the selection: kv_len has its num_pages
+  // pages, and so has selected_pages.
+  std::span<const GatherSpansWork> gather;
+  std::span<PageSpan> spans;
 };
 
 // budget + the pages that came since the selection. REQUIRES: at most two of them.

@@ -39,6 +39,8 @@ void Llama::reserve_decode(int64_t num_sequences, int64_t max_pages) {
   const int64_t q_heads = num_sequences * config_.num_q_heads;
   lserve::reserve_decode(q_heads, num_sequences * (max_pages + 1), std::min(budget, max_pages),
                          &decode_plan_);
+  select_gather_.reserve(static_cast<size_t>(q_heads));
+  gather_.reserve(static_cast<size_t>(q_heads * config_.num_layers));
 }
 
 AttentionCounts Llama::forward(const Step& step, KvCache& cache) {
@@ -59,6 +61,11 @@ void Llama::run_layers(int64_t n, const KvCache& cache) {
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
   const TensorView normed = first_rows(workspace_.normed, {n, config_.hidden_size});
   backend_.embed({&weights_.embedding, shared_.token_ids, hidden});
+  if (!shared_.gather.empty()) {
+    backend_.gather_spans({workspace_.selected,
+                           shared_.decode_pages[index_of(HeadClass::kRetrieval)], shared_.gather,
+                           shared_.spans});
+  }
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
     norm(hidden, layer.attention_norm, normed);
@@ -148,28 +155,27 @@ void Llama::decode(int64_t n, const LayerLists& lists, std::span<const PagedKvVi
 }
 
 void Llama::select_pages(int64_t n, const LayerLists& lists, const PagedKvView& kv) {
-  const std::span<const int32_t> page_ids = shared_.decode_pages[index_of(HeadClass::kRetrieval)];
   const auto items = static_cast<int64_t>(lists.score.size());
-  if (items > 0) {
-    const TensorView scores = first_rows(workspace_.scores, {items, workspace_.limits.max_pages});
-    backend_.page_scores({.q = by_head(workspace_.q, n, config_.num_q_heads),
-                          .kv = kv,
-                          .page_ids = page_ids,
-                          .work = lists.score,
-                          .mean = attention_.selector_group == SelectorGroup::kMean,
-                          .scores = scores,
-                          .max_num_pages = lists.bounds.max_num_pages,
-                          .max_q_heads = lists.bounds.max_q_heads});
-    backend_.select_pages({.scores = scores,
-                           .num_pages = lists.select_num_pages,
-                           .rows = lists.select_rows,
-                           .budget = attention_.budget_pages(),
-                           .num_sink_pages = attention_.num_sink_pages(),
-                           .selected = workspace_.selected});
-  }
-  if (!lists.gather.empty()) {
-    backend_.gather_spans({workspace_.selected, page_ids, lists.gather, shared_.spans});
-  }
+  if (items == 0) return;
+  const std::span<const int32_t> page_ids = shared_.decode_pages[index_of(HeadClass::kRetrieval)];
+  const TensorView scores = first_rows(workspace_.scores, {items, workspace_.limits.max_pages});
+  backend_.page_scores({.q = by_head(workspace_.q, n, config_.num_q_heads),
+                        .kv = kv,
+                        .page_ids = page_ids,
+                        .work = lists.score,
+                        .mean = attention_.selector_group == SelectorGroup::kMean,
+                        .scores = scores,
+                        .max_num_pages = lists.bounds.max_num_pages,
+                        .max_q_heads = lists.bounds.max_q_heads});
+  backend_.select_spans({.select = {.scores = scores,
+                                    .num_pages = lists.select_num_pages,
+                                    .rows = lists.select_rows,
+                                    .budget = attention_.budget_pages(),
+                                    .num_sink_pages = attention_.num_sink_pages(),
+                                    .selected = workspace_.selected},
+                         .page_ids = page_ids,
+                         .gather = lists.select_gather,
+                         .spans = shared_.spans});
 }
 
 // x += W_down (silu(W_gate x) * W_up x)

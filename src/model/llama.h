@@ -62,7 +62,7 @@ class Llama {
     std::span<const DecodeWork> decode_work;
     std::span<const PageScoreWork> score;
     std::span<const int32_t> select_num_pages, select_rows;
-    std::span<const GatherSpansWork> gather;
+    std::span<const GatherSpansWork> select_gather;  // of what is selected in this step
     DecodePlan::Bounds bounds;
   };
   // The same for all layers.
@@ -71,6 +71,7 @@ class Llama {
     TensorView cos_sin;  // [num_tokens, 2, head_dim / 2]
     std::array<std::span<const int64_t>, kNumHeadClasses> slots;
     std::array<std::span<const int32_t>, kNumHeadClasses> prefill_pages, decode_pages;
+    std::span<const GatherSpansWork> gather;  // of selections that are reused
     std::span<PageSpan> spans;
   };
 
@@ -83,6 +84,9 @@ class Llama {
   void place_shared(const Step& step);
   void place_prefill(const Step& step, int64_t layer, AttentionCounts* counts);
   void place_decode(const Step& step, int64_t layer, AttentionCounts* counts);
+  void place_gather(const Step& step);
+  // Selections that the step's sequences read in a layer, if all of them are beyond the budget.
+  size_t num_selections(const Step& step, int64_t layer) const;
   // Tells steps with other launches apart. REQUIRES: a step without prefill.
   uint64_t graph_key(int64_t num_tokens) const;
 
@@ -119,6 +123,8 @@ class Llama {
   RowCount rows_ = RowCount::kMany;      // of the step
   PrefillPlan prefill_plan_;
   DecodePlan decode_plan_;
+  // What decode_plan_ gathers: of one layer's new selections, of all layers' older ones.
+  std::vector<GatherSpansWork> select_gather_, gather_;
 };
 
 }  // namespace lserve

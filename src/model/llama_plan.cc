@@ -42,11 +42,13 @@ Status Llama::place_pattern() {
 void Llama::plan(const Step& step, AttentionCounts* counts) {
   rows_ = step.prefill.sequences.empty() ? RowCount::kFew : RowCount::kMany;
   lists_.clear();
+  gather_.clear();
   place_shared(step);
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     place_prefill(step, layer, counts);
     place_decode(step, layer, counts);
   }
+  place_gather(step);
 }
 
 void Llama::place_shared(const Step& step) {
@@ -92,15 +94,22 @@ void Llama::place_decode(const Step& step, int64_t layer, AttentionCounts* count
   counts->decode_read += plan.pages_read;
   counts->decode_held += plan.pages_held;
   counts->refreshes += static_cast<int64_t>(plan.score.size());
-  plan.pad_lists(step.decode.sequences.size() *
-                 pattern_.heads(layer, HeadClass::kRetrieval).size() *
-                 static_cast<size_t>(attention_.lists_per_kv_head(group)));
   // The spans of all layers lie in one list.
   const auto spans =
       lists_.add(StepLists::Region::kSpans, std::span(std::as_const(plan.spans))).device;
   const auto first = static_cast<int32_t>(spans.data() - shared_.spans.data());
   for (DecodeWork& work : plan.work) work.first_span += first;
-  for (GatherSpansWork& work : plan.gather) work.first_span += first;
+  select_gather_.clear();
+  for (GatherSpansWork& work : plan.gather) {
+    work.first_span += first;
+    // Both lists go through the selections in the same order.
+    const size_t next = select_gather_.size();
+    const bool is_new = next < plan.select_rows.size() && plan.select_rows[next] == work.row;
+    (is_new ? select_gather_ : gather_).push_back(work);
+  }
+  CHECK_EQ(select_gather_.size(), plan.select_rows.size());
+  plan.pad_lists(num_selections(step, layer));
+  select_gather_.resize(plan.score.size());
   const auto place = [&](const auto& list) {
     return lists_.add(StepLists::Region::kLists, std::span(list)).device;
   };
@@ -108,19 +117,36 @@ void Llama::place_decode(const Step& step, int64_t layer, AttentionCounts* count
   lists.score = place(std::as_const(plan.score));
   lists.select_num_pages = place(std::as_const(plan.select_num_pages));
   lists.select_rows = place(std::as_const(plan.select_rows));
-  lists.gather = place(std::as_const(plan.gather));
+  lists.select_gather = place(std::as_const(select_gather_));
   lists.bounds = plan.bounds();
 }
 
+// Selections of earlier steps are known before the first layer: one launch serves all layers. Their
+// list is padded as those of a layer are.
+void Llama::place_gather(const Step& step) {
+  if (!gather_.empty()) {
+    size_t most = 0;
+    for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+      most += num_selections(step, layer);
+    }
+    gather_.resize(most);
+  }
+  shared_.gather = lists_.add(StepLists::Region::kLists, std::span(std::as_const(gather_))).device;
+}
+
+size_t Llama::num_selections(const Step& step, int64_t layer) const {
+  const auto group = static_cast<int32_t>(config_.gqa_group_size());
+  return step.decode.sequences.size() * pattern_.heads(layer, HeadClass::kRetrieval).size() *
+         static_cast<size_t>(attention_.lists_per_kv_head(group));
+}
+
 uint64_t Llama::graph_key(int64_t num_tokens) const {
-  uint64_t key = hash64(std::as_bytes(std::span(&num_tokens, 1)), 0);
+  const int64_t of_step[] = {num_tokens, static_cast<int64_t>(shared_.gather.size())};
+  uint64_t key = hash64(std::as_bytes(std::span(of_step)), 0);
   for (const LayerLists& lists : layer_lists_) {
     const int64_t sizes[] = {static_cast<int64_t>(lists.decode_work.size()),
-                             static_cast<int64_t>(lists.score.size()),
-                             static_cast<int64_t>(lists.gather.size()),
-                             lists.bounds.max_spans,
-                             lists.bounds.max_q_heads,
-                             lists.bounds.max_num_pages};
+                             static_cast<int64_t>(lists.score.size()), lists.bounds.max_spans,
+                             lists.bounds.max_q_heads, lists.bounds.max_num_pages};
     key = hash64(std::as_bytes(std::span(sizes)), key);
   }
   return key;

@@ -24,11 +24,12 @@ int64_t prefill_bytes(const StepLimits& limits) {
          list_bytes(blocks * kRangesPerBlock, sizeof(KeyBlockRange));
 }
 
-// Decode: at most one list a query head.
+// Decode: at most one list a query head. Selections are gathered when they are new, and in one list
+// of all layers when they are reused; lists of both may be padded to all of them.
 int64_t decode_bytes(const StepLimits& limits) {
   const int64_t lists = limits.num_sequences * limits.num_q_heads;
   return list_bytes(lists, sizeof(DecodeWork)) + list_bytes(lists, sizeof(PageScoreWork)) +
-         2 * list_bytes(lists, sizeof(int32_t)) + list_bytes(lists, sizeof(GatherSpansWork));
+         2 * list_bytes(lists, sizeof(int32_t)) + 2 * list_bytes(lists, sizeof(GatherSpansWork));
 }
 
 }  // namespace

@@ -244,6 +244,63 @@ TEST_P(SelectPagesTest, GatherReadsWhatCameSince) {
   });
 }
 
+// One operation or two: what they leave is the same.
+TEST_P(SelectPagesTest, SelectSpansIsSelectPagesAndGatherSpans) {
+  for_each_case(test_cases(300), [&](Random& random, int64_t i) {
+    const auto items = static_cast<size_t>(random.integer(1, 5));
+    const auto sink = static_cast<int32_t>(random.integer(0, 3));
+    const int32_t budget = sink + 3 + static_cast<int32_t>(random.integer(0, 9));
+    const int32_t max_pages = budget + (i % 10 == 0 ? 5000 : 70);
+    std::vector<int32_t> num_pages;
+    std::vector<int32_t> rows;
+    std::vector<GatherSpansWork> gather;
+    for (size_t item = 0; item < items; ++item) {
+      const auto row = static_cast<int32_t>(items - 1 - item);
+      const bool idle = random.integer(0, 3) == 0;
+      const auto pages = static_cast<int32_t>(random.integer(budget + 1, max_pages));
+      num_pages.push_back(idle ? 0 : pages);
+      rows.push_back(row);
+      gather.push_back({.row = row,
+                        .page_table = 2 + row * max_pages,
+                        .kv_len = idle ? 0
+                                       : (pages - 1) * kPageSize +
+                                             static_cast<int32_t>(random.integer(1, kPageSize)),
+                        .selected_pages = idle ? 0 : pages,
+                        .first_span = 1 + row * (budget + 1)});
+    }
+    const auto n = static_cast<int64_t>(items);
+    std::vector<float> scores = random_scores(static_cast<int32_t>(n) * max_pages, &random);
+    std::vector<int32_t> page_ids(2 + items * static_cast<size_t>(max_pages));
+    for (int32_t& id : page_ids) id = static_cast<int32_t>(random.integer(0, 1'000'000));
+
+    struct Output {
+      std::vector<int32_t> selected;
+      std::vector<PageSpan> spans;
+      bool operator==(const Output&) const = default;
+    };
+    const auto run = [&](bool in_one) {
+      Output out{std::vector<int32_t>(items * static_cast<size_t>(budget), -7),
+                 std::vector<PageSpan>(1 + items * static_cast<size_t>(budget + 1), {-1, -1, -1})};
+      const SelectPagesParams select{.scores = TensorView(scores.data(), {n, max_pages}),
+                                     .num_pages = num_pages,
+                                     .rows = rows,
+                                     .budget = budget,
+                                     .num_sink_pages = sink,
+                                     .selected = TensorView(out.selected.data(), {n, budget})};
+      if (in_one) {
+        backend().select_spans({select, page_ids, gather, out.spans});
+      } else {
+        backend().select_pages(select);
+        backend().synchronize();
+        backend().gather_spans({select.selected, page_ids, gather, out.spans});
+      }
+      backend().synchronize();
+      return out;
+    };
+    EXPECT_TRUE(run(true) == run(false));
+  });
+}
+
 INSTANTIATE_FOR_ALL_BACKENDS(SelectPagesTest);
 
 }  // namespace

@@ -85,6 +85,8 @@ TEST(StepLists, TheLargestDecodeStepFits) {
     lists.add(Region::kLists, std::span(gather));
     lists.add(Region::kSpans, std::span(spans));
   }
+  const std::vector<GatherSpansWork> reused(6 * static_cast<size_t>(kLimits.num_layers));
+  lists.add(Region::kLists, std::span(reused));
   lists.upload(backend);
 }
 

@@ -333,6 +333,19 @@ class MirrorBackend final : public ForwardingBackend {
     copies.ready().gather_spans(p);
   }
 
+  void select_spans(const SelectSpansParams& params) override {
+    Copies copies(&inner(), &arena_);
+    SelectSpansParams p = params;
+    p.select.scores = copies.in(params.select.scores);
+    p.select.num_pages = copies.in(params.select.num_pages);
+    p.select.rows = copies.in(params.select.rows);
+    p.select.selected = copies.out(params.select.selected);
+    p.page_ids = copies.in(params.page_ids);
+    p.gather = copies.in(params.gather);
+    p.spans = copies.out(params.spans);
+    copies.ready().select_spans(p);
+  }
+
   void decode_attention(const DecodeAttentionParams& params) override {
     Copies copies(&inner(), &arena_);
     DecodeAttentionParams p = params;

@@ -120,6 +120,9 @@ class CudaBackend final : public Backend {
   void gather_spans(const GatherSpansParams& params) override {
     cuda::gather_spans(params, &context_);
   }
+  void select_spans(const SelectSpansParams& params) override {
+    cuda::select_spans(params, &context_);
+  }
   void decode_attention(const DecodeAttentionParams& params) override {
     cuda::decode_attention(params, &context_);
   }

@@ -21,6 +21,7 @@ void prefill_attention(const PrefillAttentionParams& params, Context* context);
 void page_scores(const PageScoreParams& params, Context* context);
 void select_pages(const SelectPagesParams& params, Context* context);
 void gather_spans(const GatherSpansParams& params, Context* context);
+void select_spans(const SelectSpansParams& params, Context* context);
 void decode_attention(const DecodeAttentionParams& params, Context* context);
 
 void sample(const SampleParams& params, Context* context);

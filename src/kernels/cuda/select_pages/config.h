@@ -24,6 +24,10 @@ struct SelectPagesArgs {
   int32_t budget;
   int32_t num_sink_pages;
   int32_t* selected;  // [rows, budget]
+  // Of select_spans; else null.
+  const GatherSpansWork* gather = nullptr;  // [items]
+  const int32_t* page_ids = nullptr;
+  PageSpan* spans = nullptr;
 };
 
 struct GatherSpansArgs {

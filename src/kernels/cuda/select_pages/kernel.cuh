@@ -222,13 +222,37 @@ __device__ void keep_best(const Keys& keys, Threshold threshold, SelectSharedMem
   });
 }
 
+// Where the kept pages of an item go.
+struct SelectedPages {
+  int32_t* row;               // of `selected`
+  PageSpan* spans = nullptr;  // or null, as the next
+  const int32_t* page_ids = nullptr;
+  int32_t kv_len = 0;
+
+  __device__ SelectedPages(const SelectPagesArgs& args, int item)
+      : row(args.selected + int64_t{args.rows[item]} * args.budget) {
+    if (args.gather == nullptr) return;
+    const GatherSpansWork work = args.gather[item];
+    spans = args.spans + work.first_span;
+    page_ids = args.page_ids + work.page_table;
+    kv_len = work.kv_len;
+  }
+  __device__ void put(int32_t rank, int32_t page) const {
+    row[rank] = page;
+    if (spans == nullptr) return;
+    const int32_t tokens = min(kPageSize, kv_len - page * kPageSize);
+    spans[rank] = {page_ids[page], 0, static_cast<int16_t>(tokens)};
+  }
+};
+
+// Of the pages first .. first + count - 1, whose scores these are, the k best.
 template <int kHeld>
 __device__ void select_best(const float* scores, int32_t count, int32_t k, int32_t first,
-                            int32_t* out, SelectSharedMemory* shared) {
+                            const SelectedPages& selected, SelectSharedMemory* shared) {
   const SelectKeys<kHeld> keys(scores, count);
   const Threshold threshold = find_threshold(keys, k, shared);
   keep_best(keys, threshold, shared,
-            [&](int32_t rank, int32_t index) { out[rank] = first + index; });
+            [&](int32_t rank, int32_t index) { selected.put(first + rank, first + index); });
 }
 
 // Not a template: `static` keeps it to the one file that launches it.
@@ -241,16 +265,16 @@ static __global__ void __launch_bounds__(kSelectThreads) select_pages_kernel(Sel
   const int32_t others = num_pages - 2 - sink;
   const int32_t k = args.budget - sink - 2;
   const float* scores = args.scores + item * args.max_pages + sink;
-  int32_t* selected = args.selected + int64_t{args.rows[item]} * args.budget;
-  if (others <= kHeldKeys * kSelectThreads) {
-    select_best<kHeldKeys>(scores, others, k, sink, selected + sink, &shared);
-  } else {
-    select_best<0>(scores, others, k, sink, selected + sink, &shared);
-  }
-  for (int32_t page = threadIdx.x; page < sink; page += kSelectThreads) selected[page] = page;
+  const SelectedPages selected(args, item);
+  for (int32_t page = threadIdx.x; page < sink; page += kSelectThreads) selected.put(page, page);
   if (threadIdx.x < 2) {
     const auto i = static_cast<int32_t>(threadIdx.x);
-    selected[args.budget - 2 + i] = num_pages - 2 + i;
+    selected.put(args.budget - 2 + i, num_pages - 2 + i);
+  }
+  if (others <= kHeldKeys * kSelectThreads) {
+    select_best<kHeldKeys>(scores, others, k, sink, selected, &shared);
+  } else {
+    select_best<0>(scores, others, k, sink, selected, &shared);
   }
 }
 

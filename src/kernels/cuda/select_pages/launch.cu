@@ -6,23 +6,42 @@
 
 namespace lserve::cuda {
 
-void select_pages(const SelectPagesParams& params, Context* context) {
+namespace {
+
+SelectPagesArgs select_args(const SelectPagesParams& params) {
   const auto num_items = static_cast<int64_t>(params.num_pages.size());
   CHECK_EQ(params.rows.size(), params.num_pages.size());
   CHECK_EQ(params.selected.dim(1), int64_t{params.budget});
   CHECK_GE(params.budget, params.num_sink_pages + 3);
-  if (num_items == 0) return;
   CHECK_GE(params.scores.dim(0), num_items);
-  const SelectPagesArgs args{.scores = params.scores.as<float>(),
-                             .max_pages = params.scores.dim(1),
-                             .num_pages = params.num_pages.data(),
-                             .rows = params.rows.data(),
-                             .budget = params.budget,
-                             .num_sink_pages = params.num_sink_pages,
-                             .selected = params.selected.as<int32_t>()};
-  const auto grid = static_cast<unsigned>(num_items);
-  select_pages_kernel<<<grid, kSelectThreads, 0, context->stream>>>(args);
+  return {.scores = params.scores.as<float>(),
+          .max_pages = params.scores.dim(1),
+          .num_pages = params.num_pages.data(),
+          .rows = params.rows.data(),
+          .budget = params.budget,
+          .num_sink_pages = params.num_sink_pages,
+          .selected = params.selected.as<int32_t>()};
+}
+
+void launch(const SelectPagesArgs& args, size_t num_items, cudaStream_t stream) {
+  if (num_items == 0) return;
+  select_pages_kernel<<<static_cast<unsigned>(num_items), kSelectThreads, 0, stream>>>(args);
   CUDA_CHECK(cudaGetLastError());
+}
+
+}  // namespace
+
+void select_pages(const SelectPagesParams& params, Context* context) {
+  launch(select_args(params), params.num_pages.size(), context->stream);
+}
+
+void select_spans(const SelectSpansParams& params, Context* context) {
+  CHECK_EQ(params.gather.size(), params.select.num_pages.size());
+  SelectPagesArgs args = select_args(params.select);
+  args.gather = params.gather.data();
+  args.page_ids = params.page_ids.data();
+  args.spans = params.spans.data();
+  launch(args, params.gather.size(), context->stream);
 }
 
 void gather_spans(const GatherSpansParams& params, Context* context) {
