@@ -82,7 +82,8 @@ void sample(const SampleParams& params, Context* context) {
   CHECK_GE(params.logits.dim(0), num_rows);
   if (num_rows == 0) return;
   auto* tokens = context->sampling_out.of<int32_t>(num_rows);
-  argmax_rows(params.logits.as<float>(), num_rows, params.logits.dim(1), tokens, context->stream);
+  argmax_rows(params.logits.as<float>(), num_rows, params.logits.dim(1),
+              context->arrivals.of<ArgmaxState>(num_rows), tokens, context->stream);
   const auto num_drawn = std::count_if(params.rows.begin(), params.rows.end(), draws);
   if (num_drawn > 0) queue_draws(params, num_drawn, tokens, context);
   CUDA_CHECK(cudaStreamSynchronize(context->stream));
@@ -109,6 +110,7 @@ void log_probs(const LogProbParams& params, Context* context) {
 
 void size_sampling(const ScratchLimits& limits, ScratchSizes* sizes) {
   const auto rows = static_cast<size_t>(limits.num_logit_rows);
+  sizes->arrivals = std::max(sizes->arrivals, rows * sizeof(ArgmaxState));
   sizes->draws = draw_bytes(limits.num_logit_rows, limits.vocab_size);
   sizes->sampling_in = rows * std::max(sizeof(DrawRow), sizeof(int32_t));
   sizes->sampling_out = rows * std::max(sizeof(int32_t), sizeof(double));

@@ -9,10 +9,16 @@
 
 namespace lserve::cuda {
 
+// Of a row, while its parts are searched; zeros before and after.
+struct ArgmaxState {
+  unsigned long long best;
+  uint32_t num_finished;  // parts
+};
+
 // tokens[r] = the least id of the largest of logits[r], or kNonFinite if any is NaN or infinite.
 // `tokens` may be page-locked host memory.
-void argmax_rows(const float* logits, int64_t num_rows, int64_t vocab_size, int32_t* tokens,
-                 cudaStream_t stream);
+void argmax_rows(const float* logits, int64_t num_rows, int64_t vocab_size, ArgmaxState* states,
+                 int32_t* tokens, cudaStream_t stream);
 
 // Whether any row has them: kernels that nobody needs are not launched.
 struct DrawFilters {
