@@ -91,7 +91,7 @@ struct Context : Queue {
   ThreadPool threads;              // of the host: loading
   Scratch expanded_pages{this};    // prefill attention: pages of codes in bf16
   Scratch partials{this};          // decode attention: unmerged splits
-  Scratch arrivals{this};          // decode attention, argmax: counts of parts, zeros between launches
+  Scratch arrivals{this};          // counts of parts that are done; zeros between launches
   Scratch activations{this};       // linear: x in bf16
   Scratch gemm_workspace{this};    // linear
   Scratch draws{this};             // sample: searches and sums of rows
