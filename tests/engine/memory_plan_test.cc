@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "attention/decode_plan.h"
 #include "base/checked_math.h"
 #include "support/memory_backend.h"
 
@@ -150,15 +151,16 @@ TEST(MemoryPlan, ScratchIsOfTheLongestList) {
   const auto spans = [](const MemoryInputs& inputs, int64_t context) {
     return plan_of(inputs, context).scratch.num_spans;
   };
-  EXPECT_EQ(spans(llama3_8b(AttentionMode::kDense, 0), 131072), 2048);
-  EXPECT_EQ(spans(llama3_8b(AttentionMode::kPages, 0), 131072), 4096 / 64 + 1);
-  EXPECT_EQ(spans(llama3_8b(AttentionMode::kPages, 0), 640), 10);
-  EXPECT_EQ(spans(llama3_8b(AttentionMode::kLServe, 4), 131072), 4096 / 64 + 1);
+  const auto bound = DecodePlan::bound_of;
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kDense, 0), 131072), bound(2048));
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kPages, 0), 131072), bound(4096 / 64 + 1));
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kPages, 0), 640), bound(10));
+  EXPECT_EQ(spans(llama3_8b(AttentionMode::kLServe, 4), 131072), bound(4096 / 64 + 1));
   // A window that is wider than the budget: its sink, its pages, one more where it begins.
   MemoryInputs wide = llama3_8b(AttentionMode::kLServe, 4);
   wide.attention.local_tokens = 8192;
-  EXPECT_EQ(spans(wide, 131072), 2 + 128 + 1);
-  EXPECT_EQ(spans(wide, 640), 10 + 1);
+  EXPECT_EQ(spans(wide, 131072), bound(2 + 128 + 1));
+  EXPECT_EQ(spans(wide, 640), bound(10 + 1));
 }
 
 TEST(MemoryPlan, ScratchIsOfTheWholeBatchAndChunk) {

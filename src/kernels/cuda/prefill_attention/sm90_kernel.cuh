@@ -290,6 +290,7 @@ class Sm90Consumer {
   // Every warp tells that it needs this stage no longer.
   __device__ void free(ptx::Barrier* barriers) { free_stage(&barriers[ring_.stage]); }
   __device__ void free_stage(ptx::Barrier* barrier) {
+    __syncwarp();  // what all lanes have read of it
     if (lane_ == 0) ptx::arrive(barrier);
   }
   __device__ void wait_turn() { ptx::wait_at(kTurnBarrier + warpgroup_, kSm90ConsumerThreads); }
