@@ -24,8 +24,12 @@ class MemoryBackend : public Backend {
     allocated_bytes.push_back(static_cast<int64_t>(bytes));
     return allocate_host(bytes);
   }
-  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void upload(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  void download(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
   int64_t available_bytes() const override { return std::numeric_limits<int64_t>::max(); }
   Result<Weight> load_weight(const RawWeight&) override { return memory_error("no weights here"); }
   int64_t weight_bytes(WeightFormat, int64_t, int64_t) const override { return 0; }

@@ -203,8 +203,12 @@ class MirrorBackend final : public ForwardingBackend {
     if (buffer.data() == nullptr) return memory_error("no host memory");
     return buffer;
   }
-  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void upload(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  void download(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
 
   void embed(const EmbedParams& params) override {
     Copies copies(&inner(), &arena_);

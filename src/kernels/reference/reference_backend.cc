@@ -32,8 +32,12 @@ class ReferenceBackend final : public Backend {
     return buffer;
   }
 
-  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void upload(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
+  void download(void* to, const void* from, size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
   int64_t available_bytes() const override { return available_memory(); }
 
   int64_t weight_bytes(WeightFormat /*format*/, int64_t rows, int64_t columns) const override {
