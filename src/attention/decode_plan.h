@@ -1,6 +1,7 @@
 // The work lists of one layer's decode attention: which heads select anew, and which spans each
-// reads. Made on the host, plain data; a step is: page_scores(score) -> select_pages(select) ->
-// gather_spans(gather) -> decode_attention(work).
+// reads. Made on the host, plain data; a step is: page_scores(score) -> select_spans(select, the
+// gather of what is new) -> decode_attention(work); what is reused is gathered before
+// (model/llama.cc).
 #pragma once
 
 #include <vector>
@@ -17,7 +18,7 @@ namespace lserve {
 struct DecodePlan {
   // Every (sequence, query head), those of a KV head together unless they read lists of their own.
   // Spans of streaming heads and of heads within the budget are already in `spans`, once for all
-  // such heads of a class; those of selected heads are reserved, and gather_spans writes them.
+  // such heads of a class; those of selected heads are reserved, and written by what gathers.
   std::vector<DecodeWork> work;
   std::vector<PageSpan> spans;
   // Lists that are selected in this step; empty if none is.

@@ -10,7 +10,7 @@ namespace lserve {
 // The largest steps there will be (Backend::scratch_bytes, Backend::reserve).
 struct ScratchLimits {
   int64_t num_q_heads = 0;  // of a decode step, over all its sequences
-  int64_t num_spans = 0;    // of one list of a decode step
+  int64_t num_spans = 0;    // of one list of a decode step: the largest max_spans
   int64_t head_dim = 0;
   int64_t num_logit_rows = 0;  // of one call of sample() or log_probs()
   int64_t vocab_size = 0;

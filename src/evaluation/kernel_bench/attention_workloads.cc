@@ -224,7 +224,8 @@ Result<PreparedKernel> prepare_decode(Backend& backend, const ShapedCase& c) {
   kernel.bytes = activations + tokens * token_bytes(c);
   kernel.operations = 4 * static_cast<double>(c.shape.head_dim * c.shape.gqa_group_size()) * tokens;
   kernel.limits.num_q_heads = c.settings.batch * c.shape.num_q_heads;
-  kernel.limits.num_spans = ceil_div<int64_t>(c.settings.context, kPageSize) + 1;
+  kernel.limits.num_spans = DecodePlan::bound_of(
+      static_cast<int32_t>(ceil_div<int64_t>(c.settings.context, kPageSize) + 1));
   kernel.limits.head_dim = c.shape.head_dim;
   auto data = std::make_shared<AttentionData>(backend, c);
   const bool selects = has_page_selection(attention.mode);

@@ -95,7 +95,7 @@ struct DecodeMerge {
 
 template <typename Layout>
 struct DecodeSharedMemory {
-  // All are in flight when a CTA begins: the whole of its split, if that is of codes.
+  // All are in flight when a CTA begins: 4 spans, if they are of codes.
   static constexpr int kStages = Layout::kScaled ? 2 : (Layout::kVectorBytes >= 256 ? 3 : 4);
   union {
     DecodeStage<Layout> stages[kDecodeWarps][kStages];

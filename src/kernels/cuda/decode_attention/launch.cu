@@ -78,7 +78,7 @@ void decode_attention(const DecodeAttentionParams& params, Context* context) {
 }
 
 void size_decode_attention(const ScratchLimits& limits, ScratchSizes* sizes) {
-  // max_spans of a step may be rounded up to a power of two.
+  // Room for callers whose max_spans is rounded up to a power of two only afterwards.
   const auto spans = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(limits.num_spans)));
   const int64_t splits = most_splits_of(static_cast<int>(spans));
   if (splits <= 1) return;
