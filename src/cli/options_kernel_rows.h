@@ -3,12 +3,11 @@
 
 #include <array>
 
-#include "cli/options_table.h"
+#include "cli/options_rows.h"
 
 namespace lserve {
 
 inline constexpr std::string_view kWhatGroup = "What to measure";
-inline constexpr uint32_t kKernelVerb = verb_bit(Verb::kBenchKernel);
 
 // kUsage, with what may have been meant, if the comma list names an operation that there is not.
 Status check_kernel_ops(std::string_view value, std::string_view what);

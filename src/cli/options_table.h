@@ -1,5 +1,5 @@
 // The one table of options: parsing, help, environment, configuration file and --dump-config all
-// read it, so an option exists everywhere or nowhere. To add one, add a row to options_table.cc.
+// read it, so an option exists everywhere or nowhere. To add one, add a row: see options_rows.h.
 #pragma once
 
 #include <cstdint>

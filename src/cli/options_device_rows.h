@@ -1,0 +1,91 @@
+// The rows of the option table (options_table.h) that say where it runs, and what every verb has.
+#pragma once
+
+#include <array>
+
+#include "cli/options_rows.h"
+
+namespace lserve {
+
+inline constexpr auto kDeviceRows = std::to_array<OptionSpec>({
+    // Device
+    {.name = "device",
+     .group = kDeviceGroup,
+     .verbs = kOperations,
+     .type = OptionType::kChoice,
+     .value_name = "auto|cpu|cuda|reference",
+     .default_text = "auto",
+     .help = "auto: cuda if this build and this machine have it, else cpu; reference: slow plain "
+             "loops, the oracle"},
+    {.name = "no-cuda-graphs",
+     .group = kDeviceGroup,
+     .verbs = kOperations,
+     .help = "launch every kernel of a decode step by itself: the same tokens, slower"},
+    {.name = "cpu-isa",
+     .group = kDeviceGroup,
+     .verbs = kOperations,
+     .type = OptionType::kChoice,
+     .value_name = "auto|generic|avx2|avx512|avx512_bf16",
+     .default_text = "auto",
+     .help = "instruction set; auto: the best that this machine has"},
+    {.name = "threads",
+     .short_name = "-t",
+     .group = kDeviceGroup,
+     .verbs = kOperations,
+     .type = OptionType::kInt,
+     .value_name = "N",
+     .default_text = "auto",
+     .help = "auto: as many as the process may use",
+     .min = 1,
+     .max = 1024,
+     .common = true},
+
+    // General
+    {.name = "json",
+     .group = kGeneralGroup,
+     .verbs = kEvery,
+     .help = "print one JSON object on standard output",
+     .common = true},
+    {.name = "verbose",
+     .short_name = "-v",
+     .group = kGeneralGroup,
+     .verbs = kEvery,
+     .help = "say more on standard error"},
+    {.name = "quiet",
+     .short_name = "-q",
+     .group = kGeneralGroup,
+     .verbs = kEvery,
+     .help = "say only warnings on standard error"},
+    {.name = "config",
+     .group = kGeneralGroup,
+     .verbs = kEvery,
+     .type = OptionType::kText,
+     .value_name = "FILE",
+     .help = "read options from FILE, lines of the form: key = value",
+     .common = true},
+    {.name = "dump-config",
+     .group = kGeneralGroup,
+     .verbs = kEvery,
+     .help = "print every option with its value and where it came from, and stop",
+     .command_line_only = true},
+    {.name = "version",
+     .group = kGeneralGroup,
+     .verbs = kGlobal,
+     .help = "print the version",
+     .command_line_only = true},
+    {.name = "help",
+     .short_name = "-h",
+     .group = kGeneralGroup,
+     .verbs = kGlobal,
+     .help = "print the common options",
+     .common = true,
+     .command_line_only = true},
+    {.name = "help-all",
+     .group = kGeneralGroup,
+     .verbs = kGlobal,
+     .help = "print every option and its environment variable",
+     .common = true,
+     .command_line_only = true},
+});
+
+}  // namespace lserve
