@@ -25,14 +25,19 @@
 
 namespace lserve {
 
+// The slot of a row that is no token (padding of a decode step, docs/contracts/kernels.md): nothing
+// is written for it, and its k and v may hold anything.
+inline constexpr int64_t kNoSlot = -1;
+
 struct WriteKvParams {
   TensorView k;                       // [num_tokens, num_kv_heads, head_dim]  f32, after RoPE
   TensorView v;                       // [num_tokens, num_kv_heads, head_dim]  f32
   PagedKvView kv;                     // the pool; key_stats == null: no statistics are kept
   std::span<const int32_t> kv_heads;  // [kv.num_heads]: which KV head of the model has this rank
-  std::span<const int64_t> slots;     // [num_tokens]: page_id * kPageSize + offset
+  std::span<const int64_t> slots;     // [num_tokens]: page_id * kPageSize + offset, or kNoSlot
 };
-// REQUIRES: the tokens of a sequence come in ascending order of position, without gaps.
+// REQUIRES: the tokens of a sequence come in ascending order of position, without gaps, and next to
+// each other.
 
 // rope, then write_kv of every pool that the layer has: what happens to q, k and v between their
 // projections and attention. One operation, because a device does it in one pass over them.

@@ -47,7 +47,8 @@ struct Layer {
 };
 
 // Heads 0 .. of the model go to one of the pools each, a pool without heads does not exist. The
-// tokens are the last of each sequence: as many as a decode step or a chunk adds.
+// tokens are the last of each sequence: as many as a decode step or a chunk adds. The last rows may
+// be no tokens.
 Layer random_layer(Random* random) {
   PagedKvShape shape = random_shape(static_cast<int32_t>(random->integer(1, 3)), 150, random);
   if (random->integer(0, 1) == 0) shape.page_score = PageScore::kMeanStd;
@@ -63,7 +64,8 @@ Layer random_layer(Random* random) {
   for (const int32_t len : shape.kv_lens) {
     added.push_back(static_cast<int32_t>(random->integer(1, random->integer(0, 1) == 0 ? 1 : len)));
   }
-  layer.num_tokens = std::accumulate(added.begin(), added.end(), int64_t{0});
+  const int64_t padding = random->integer(0, 2);
+  layer.num_tokens = std::accumulate(added.begin(), added.end(), padding);
   for (const auto& list : heads) {
     if (list.empty()) continue;
     shape.num_heads = static_cast<int32_t>(list.size());
@@ -75,6 +77,7 @@ Layer random_layer(Random* random) {
         slots.push_back(layer.pools.back().slot(static_cast<int32_t>(s), t));
       }
     }
+    slots.resize(static_cast<size_t>(layer.num_tokens), kNoSlot);
     layer.slots.push_back(slots);
   }
   const auto values = [&](int64_t heads_of) {

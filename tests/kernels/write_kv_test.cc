@@ -18,7 +18,8 @@ namespace {
 
 class WriteKvTest : public BackendTest {};
 
-// Tokens of a step: (sequence, position), ascending within a sequence.
+// Tokens of a step: (sequence, position), ascending within a sequence. A negative sequence: a row
+// that is no token, and holds NaN.
 struct Token {
   int32_t seq;
   int32_t position;
@@ -85,6 +86,13 @@ void write(Backend* backend, PagedKvFixture* kv, const Source& source,
   std::vector<float> v;
   std::vector<int64_t> slots;
   for (const Token& t : tokens) {
+    if (t.seq < 0) {
+      const float nan = std::numeric_limits<float>::quiet_NaN();
+      k.resize(k.size() + static_cast<size_t>(source.num_kv_heads * head_dim), nan);
+      v.resize(k.size(), nan);
+      slots.push_back(kNoSlot);
+      continue;
+    }
     const auto seq = static_cast<size_t>(t.seq);
     for (int64_t h = 0; h < source.num_kv_heads; ++h) {
       const auto key = row(source.k[seq], source, t.position, h, head_dim);
@@ -137,6 +145,38 @@ TEST_P(WriteKvTest, AnyAppendSequenceGivesTheSamePages) {
     for (const auto& step : random_steps(shape, &random)) write(&backend(), &actual, source, step);
     EXPECT_EQ(actual.tiles(), expected.tiles()) << kv_format_name(shape.format);
     EXPECT_TRUE(same_stats(actual.stats(), expected.stats()));
+  });
+}
+
+// Rows before, between and behind the sequences of a step, and steps of nothing else. One comes
+// just before slot 0, which as a number follows kNoSlot.
+TEST_P(WriteKvTest, RowsWithoutASlotLeaveNoTrace) {
+  for_each_case(test_cases(), [&](Random& random, int64_t i) {
+    auto shape = random_shape(static_cast<int32_t>(random.integer(1, 3)), 80, &random);
+    if (i % 2 == 0) shape.page_score = PageScore::kMeanStd;
+    const Source source = random_source(shape, &random);
+    PagedKvFixture expected = PagedKvFixture::empty(shape, &random);
+    PagedKvFixture actual = expected;
+    const bool with_stats = i % 3 != 0;
+    for (const auto& step : random_steps(shape, &random)) {
+      std::vector<Token> padded;
+      const auto pad = [&](bool always) {
+        for (auto n = random.integer(always ? 1 : 0, 2); n > 0; --n) padded.push_back({-1, 0});
+      };
+      for (size_t t = 0; t < step.size(); ++t) {
+        const bool begins = t == 0 || step[t].seq != step[t - 1].seq;
+        if (begins) pad(expected.slot(step[t].seq, step[t].position) == 0);
+        padded.push_back(step[t]);
+      }
+      pad(true);
+      write(&backend(), &expected, source, step, with_stats);
+      write(&backend(), &actual, source, padded, with_stats);
+    }
+    write(&backend(), &actual, source, {{-1, 0}, {-1, 0}}, with_stats);
+    EXPECT_EQ(actual.tiles(), expected.tiles()) << kv_format_name(shape.format);
+    EXPECT_EQ(std::memcmp(actual.stats().data(), expected.stats().data(),
+                          expected.stats().size() * sizeof(bf16)),
+              0);
   });
 }
 

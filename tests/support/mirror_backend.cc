@@ -395,7 +395,9 @@ class MirrorBackend final : public ForwardingBackend {
   static WriteKvParams copied(const WriteKvParams& params, TensorView k, TensorView v,
                               Copies* copies) {
     std::vector<int32_t> pages;
-    for (const int64_t slot : params.slots) pages.push_back(static_cast<int32_t>(slot / kPageSize));
+    for (const int64_t slot : params.slots) {
+      if (slot != kNoSlot) pages.push_back(static_cast<int32_t>(slot / kPageSize));
+    }
     std::sort(pages.begin(), pages.end());
     pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
     WriteKvParams p = params;

@@ -89,6 +89,7 @@ void write_head(const WriteKvParams& params, int64_t head) {
   const auto size = static_cast<size_t>(kv.head_dim);
   for (size_t t = 0; t < params.slots.size(); ++t) {
     const int64_t slot = params.slots[t];
+    if (slot == kNoSlot) continue;
     const int64_t page = slot / kPageSize;
     const int64_t offset = slot % kPageSize;
     CHECK(page >= 0 && page < kv.num_pages);

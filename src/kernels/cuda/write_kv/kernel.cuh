@@ -13,6 +13,7 @@
 #include "kernels/cuda/common/kv_vector.cuh"
 #include "kernels/cuda/common/rotation.cuh"
 #include "kernels/cuda/write_kv/config.h"
+#include "kernels/write_kv.h"
 
 namespace lserve::cuda {
 
@@ -168,16 +169,19 @@ __device__ void write_stats(const WriteKvPool& pool, int64_t slot, int32_t head,
   write_mean_spread(keys, first, last, stats + logical_page * Layout::kHeadDim + c, spread);
 }
 
-// Whether token and token + 1 are of one run: neighbours in one logical page.
+// Whether token and token + 1 are of one run: neighbours in one logical page. kNoSlot is nobody's
+// neighbour, not even slot 0's.
 __device__ inline bool run_goes_on(const WriteKvPool& pool, int64_t token) {
   const int64_t slot = pool.slots[token];
   const int64_t next = pool.slots[token + 1];
-  return next == slot + 1 && next / pool.logical_page_size == slot / pool.logical_page_size;
+  return slot != kNoSlot && next == slot + 1 &&
+         next / pool.logical_page_size == slot / pool.logical_page_size;
 }
 
 template <typename Layout>
 __device__ void store_run(const WriteKvArgs& args, const WriteKvPool& pool, int64_t token,
                           int32_t head, int lane) {
+  if (pool.slots[token] == kNoSlot) return;
   if (pool.key_stats == nullptr) return store_token<Layout>(args, pool, token, head, lane);
   if (token > 0 && run_goes_on(pool, token - 1)) return;  // another warp's run
   store_token<Layout>(args, pool, token, head, lane);
