@@ -17,7 +17,7 @@ void check_low_rank(const LinearParams& params) {
     const LowRankTerm& term = output.low_rank;
     if (term.a == nullptr) continue;
     CHECK(term.b != nullptr);
-    CHECK(!is_block_quantised(term.a->format) && !is_block_quantised(term.b->format));
+    CHECK(is_plain_float(term.a->format) && is_plain_float(term.b->format));
     CHECK_GE(term.rank(), 1);
     CHECK_EQ(term.a->columns, params.x.dim(1));
     CHECK_EQ(term.b->columns, term.rank());

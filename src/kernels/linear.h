@@ -6,7 +6,18 @@
 //
 // Where W is block-quantised, the cpu backend quantises x: to 256 even steps from the least to the
 // largest of kActivationBlock columns, or, if `precise`, to 32639 steps from -max |x| to max |x| of
-// kQuantBlock columns. The low-rank term sees x as it is, and is computed in float32.
+// kQuantBlock columns.
+//
+// Row formats say themselves what x is rounded to, in every backend and with `precise` too: a row
+// of x at once, over all its columns (quant/activations.h). With s_x its scale, q_x its codes, and
+// s, q of a row of W as the format's header has them, W x before bias and low-rank term is
+//   w8a8, w4a8   (float(sum of q_x * q) * s_x) * s      the sum exact, in int32
+//   fp8          (sum of q_x * q * s_x) * s             the products exact, the sum in float32
+//   w4a16        the dequantised row times x as it is, as of plain floats
+// So int8 results have the same bits in every backend, up to how bias and residual are added. A row
+// of x that holds a NaN or an infinity makes its whole row of the result NaN.
+//
+// The low-rank term sees x as it is, and is computed in float32.
 #pragma once
 
 #include <span>
@@ -17,6 +28,9 @@
 namespace lserve {
 
 inline constexpr int64_t kActivationBlock = 16;
+
+// The most columns of w8a8 and w4a8, so that their sums fit: 127 * 128 * 2^17 < 2^31.
+inline constexpr int64_t kMostInt8Columns = int64_t{1} << 17;
 
 // Which of a backend's kernels: one for many rows, or one for few, that reads the weights at the
 // speed of memory. Their roundings differ, so the caller says which, not the number of rows.

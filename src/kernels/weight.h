@@ -9,7 +9,8 @@
 
 namespace lserve {
 
-// The rows as the file gives them.
+// The rows as weight_format.h lays them out, one after the other. Of w4a8 REQUIRES: is_valid_w4a8
+// of each row.
 struct RawWeight {
   WeightFormat format;
   int64_t rows;                     // output channels

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "quant/rounding.h"
 
 namespace lserve {
 
@@ -20,10 +21,6 @@ KvScale scale_of(float min, float max, float largest) {
 }
 
 float clamp_to_f16(float x) { return std::clamp(x, -kMaxF16, kMaxF16); }
-
-// The nearest integer, ties to even. REQUIRES: |x| < 2^22. Unlike std::nearbyint it is no call, so
-// the compiler makes vectors of a loop around it.
-float round_small(float x) { return (x + 0x1.8p23F) - 0x1.8p23F; }
 
 // Calls store(i, code) for each element in order, and gives the vector's scale.
 //

@@ -1,16 +1,22 @@
 #include "quant/weight_format.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
 #include "base/checked_math.h"
+#include "quant/fp8.h"
 #include "quant/super_block.h"
+#include "quant/w4a16.h"
+#include "quant/w4a8.h"
+#include "quant/w8a8.h"
 #include "tensor/dtype.h"
 
 namespace lserve {
 
 namespace {
 
+// Of a block. Row formats have none: 0.
 struct FormatInfo {
   const char* name;
   int64_t columns;
@@ -35,6 +41,14 @@ FormatInfo info(WeightFormat format) {
       return {"Q4_K", kSuperBlock, Q4KBlock::kBytes};
     case WeightFormat::kQ6_K:
       return {"Q6_K", kSuperBlock, Q6KBlock::kBytes};
+    case WeightFormat::kW8A8:
+      return {"w8a8", 0, 0};
+    case WeightFormat::kFp8:
+      return {"fp8", 0, 0};
+    case WeightFormat::kW4A8:
+      return {"w4a8", 0, 0};
+    case WeightFormat::kW4A16:
+      return {"w4a16", 0, 0};
   }
   return {"?", 1, 1};
 }
@@ -93,51 +107,110 @@ void dequantise_q6_k(const std::byte* from, float* out) {
   }
 }
 
+// REQUIRES: is_row_quantised(format) and columns < 2^62.
+int64_t bytes_of_row(WeightFormat format, int64_t columns) {
+  switch (format) {
+    case WeightFormat::kW8A8:
+      return W8A8Row::bytes(columns);
+    case WeightFormat::kFp8:
+      return Fp8Row::bytes(columns);
+    case WeightFormat::kW4A8:
+      return W4A8Row::bytes(columns);
+    case WeightFormat::kW4A16:
+      return W4A16Row::bytes(columns);
+    default:
+      CHECK(false);
+  }
+  return 0;
+}
+
+void dequantise_whole_row(WeightFormat format, const std::byte* row, std::span<float> out) {
+  switch (format) {
+    case WeightFormat::kW8A8:
+      return dequantise_w8a8(row, out);
+    case WeightFormat::kFp8:
+      return dequantise_fp8(row, out);
+    case WeightFormat::kW4A8:
+      return dequantise_w4a8(row, out);
+    case WeightFormat::kW4A16:
+      return dequantise_w4a16(row, out);
+    default:
+      CHECK(false);
+  }
+}
+
+void dequantise_block(WeightFormat format, const std::byte* block, float* out) {
+  switch (format) {
+    case WeightFormat::kF32:
+      *out = load<float>(block);
+      return;
+    case WeightFormat::kF16:
+      *out = to_float(load<f16>(block));
+      return;
+    case WeightFormat::kBF16:
+      *out = to_float(load<bf16>(block));
+      return;
+    case WeightFormat::kQ8_0:
+      return dequantise_q8_0(block, out);
+    case WeightFormat::kQ4_0:
+      return dequantise_q4_0(block, out);
+    case WeightFormat::kQ4_1:
+      return dequantise_q4_1(block, out);
+    case WeightFormat::kQ4_K:
+      return dequantise_q4_k(block, out);
+    case WeightFormat::kQ6_K:
+      return dequantise_q6_k(block, out);
+    default:
+      CHECK(false);
+  }
+}
+
+bool same_letters(std::string_view a, std::string_view b) {
+  const auto small = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return std::ranges::equal(a, b, {}, small, small);
+}
+
 }  // namespace
 
 const char* weight_format_name(WeightFormat format) { return info(format).name; }
+std::optional<WeightFormat> weight_format_by_name(std::string_view name) {
+  for (const WeightFormat format : kAllWeightFormats) {
+    if (same_letters(name, weight_format_name(format))) return format;
+  }
+  return std::nullopt;
+}
 bool is_block_quantised(WeightFormat format) { return info(format).columns > 1; }
-int64_t columns_per_block(WeightFormat format) { return info(format).columns; }
-int64_t block_bytes(WeightFormat format) { return info(format).bytes; }
+bool is_row_quantised(WeightFormat format) { return info(format).columns == 0; }
+int64_t columns_per_block(WeightFormat format) {
+  CHECK(!is_row_quantised(format));
+  return info(format).columns;
+}
+int64_t block_bytes(WeightFormat format) {
+  CHECK(!is_row_quantised(format));
+  return info(format).bytes;
+}
 
 std::optional<uint64_t> row_bytes(WeightFormat format, uint64_t columns) {
   const FormatInfo f = info(format);
+  if (is_row_quantised(format)) {
+    if (columns > uint64_t{1} << 60) return std::nullopt;
+    return static_cast<uint64_t>(bytes_of_row(format, static_cast<int64_t>(columns)));
+  }
   if (columns % static_cast<uint64_t>(f.columns) != 0) return std::nullopt;
   return checked_mul(columns / static_cast<uint64_t>(f.columns), static_cast<uint64_t>(f.bytes));
 }
 
 void dequantise_row(WeightFormat format, std::span<const std::byte> row, std::span<float> out) {
+  if (is_row_quantised(format)) {
+    CHECK(row.size() == row_bytes(format, out.size()));
+    return dequantise_whole_row(format, row.data(), out);
+  }
   const FormatInfo f = info(format);
   CHECK_EQ(row.size() * static_cast<size_t>(f.columns), out.size() * static_cast<size_t>(f.bytes));
   const std::byte* from = row.data();
   float* to = out.data();
   for (; to != out.data() + out.size(); from += f.bytes, to += f.columns) {
-    switch (format) {
-      case WeightFormat::kF32:
-        *to = load<float>(from);
-        break;
-      case WeightFormat::kF16:
-        *to = to_float(load<f16>(from));
-        break;
-      case WeightFormat::kBF16:
-        *to = to_float(load<bf16>(from));
-        break;
-      case WeightFormat::kQ8_0:
-        dequantise_q8_0(from, to);
-        break;
-      case WeightFormat::kQ4_0:
-        dequantise_q4_0(from, to);
-        break;
-      case WeightFormat::kQ4_1:
-        dequantise_q4_1(from, to);
-        break;
-      case WeightFormat::kQ4_K:
-        dequantise_q4_k(from, to);
-        break;
-      case WeightFormat::kQ6_K:
-        dequantise_q6_k(from, to);
-        break;
-    }
+    dequantise_block(format, from, to);
   }
 }
 

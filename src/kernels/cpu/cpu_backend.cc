@@ -58,7 +58,8 @@ class CpuBackend final : public Backend {
   int64_t available_bytes() const override { return available_memory(); }
 
   int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const override {
-    return cpu::packed_weight_bytes(format, rows, columns);
+    if (!is_row_quantised(format)) return cpu::packed_weight_bytes(format, rows, columns);
+    return rows * static_cast<int64_t>(*row_bytes(format, static_cast<uint64_t>(columns)));
   }
 
   Result<Weight> load_weight(const RawWeight& raw) override {
@@ -66,7 +67,11 @@ class CpuBackend final : public Backend {
     ASSIGN_OR_RETURN(
         weight.data,
         allocate(static_cast<size_t>(weight_bytes(raw.format, raw.rows, raw.columns))));
-    cpu::pack_weight(raw, weight.data.as<uint8_t>(), &pool_);
+    if (is_row_quantised(raw.format)) {
+      upload(weight.data.data(), raw.data.data(), raw.data.size());
+    } else {
+      cpu::pack_weight(raw, weight.data.as<uint8_t>(), &pool_);
+    }
     return weight;
   }
 

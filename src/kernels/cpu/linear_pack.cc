@@ -70,8 +70,9 @@ WeightCode weight_code(WeightFormat format) {
       return kWeightQ4_K;
     case WeightFormat::kQ6_K:
       return kWeightQ6_K;
+    default:
+      CHECK(false && "row formats have no panels");
   }
-  CHECK(false);
   return kWeightF32;
 }
 
@@ -111,6 +112,12 @@ void pack_weight(const RawWeight& raw, uint8_t* out, ThreadPool* pool) {
 }
 
 void unpack_row(const Weight& weight, int64_t row, float* out) {
+  if (is_row_quantised(weight.format)) {
+    const uint64_t bytes = *row_bytes(weight.format, static_cast<uint64_t>(weight.columns));
+    const std::byte* at = weight.data.as<std::byte>() + static_cast<uint64_t>(row) * bytes;
+    dequantise_row(weight.format, {at, bytes}, {out, static_cast<size_t>(weight.columns)});
+    return;
+  }
   const int64_t lane = row % kPanel;
   const uint8_t* panel =
       weight.data.as<uint8_t>() + row / kPanel * panel_bytes(weight.format, weight.columns);

@@ -77,6 +77,10 @@ class CudaBackend final : public Backend {
     return cuda::allocated_bytes(stored_bytes(rows, columns));
   }
   Result<Weight> load_weight(const RawWeight& raw) override {
+    if (is_row_quantised(raw.format)) {
+      return device_error(cat("the cuda backend has no kernels for weights in ",
+                              weight_format_name(raw.format), "; use bf16, or --device cpu"));
+    }
     ASSIGN_OR_RETURN(Weight weight, new_weight(raw.rows, raw.columns));
     RETURN_IF_ERROR(loader_.load(raw, weight.data.as<bf16>()));
     return weight;
@@ -130,6 +134,7 @@ class CudaBackend final : public Backend {
   void sample(const SampleParams& params) override { cuda::sample(params, &context_); }
   void log_probs(const LogProbParams& params) override { cuda::log_probs(params, &context_); }
 
+  bool has_graphs() const override { return use_graphs_; }
   void run_graph(uint64_t key, FunctionRef<void()> operations) override {
     if (!use_graphs_) return operations();
     graphs_.run(key, operations);

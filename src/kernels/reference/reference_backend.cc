@@ -40,8 +40,10 @@ class ReferenceBackend final : public Backend {
   }
   int64_t available_bytes() const override { return available_memory(); }
 
-  int64_t weight_bytes(WeightFormat /*format*/, int64_t rows, int64_t columns) const override {
-    return rows * columns * int64_t{sizeof(float)};
+  // Floats; row formats stay as they are.
+  int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const override {
+    if (!is_row_quantised(format)) return rows * columns * int64_t{sizeof(float)};
+    return rows * static_cast<int64_t>(*row_bytes(format, static_cast<uint64_t>(columns)));
   }
 
   Result<Weight> load_weight(const RawWeight& raw) override {
@@ -50,6 +52,11 @@ class ReferenceBackend final : public Backend {
     CHECK(bytes_per_row.has_value());
     CHECK_EQ(raw.data.size(), static_cast<size_t>(raw.rows) * *bytes_per_row);
     Weight weight{raw.format, raw.rows, raw.columns, {}};
+    if (is_row_quantised(raw.format)) {
+      ASSIGN_OR_RETURN(weight.data, allocate(raw.data.size()));
+      upload(weight.data.data(), raw.data.data(), raw.data.size());
+      return weight;
+    }
     const auto elements = checked_mul(static_cast<uint64_t>(raw.rows), columns);
     const auto bytes = checked_mul(elements.value_or(UINT64_MAX), sizeof(float));
     ASSIGN_OR_RETURN(weight.data, allocate(bytes.value_or(UINT64_MAX)));
