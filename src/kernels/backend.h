@@ -108,6 +108,8 @@ class Backend {
   // at the first call with `key`, and repeats what it recorded at each further one, without calling
   // them: they must then be the same with the same params, for all that changes lies in memory.
   virtual void run_graph(uint64_t /*key*/, FunctionRef<void()> operations) { operations(); }
+  // Whether it does: callers then pad what they run, so that they need few graphs.
+  virtual bool has_graphs() const { return false; }
 
   // For measurements: notes the moment at which all operations before it are done, under a small
   // number; in a graph, anew each time that it runs. The seconds between two notes are there after

@@ -42,7 +42,9 @@ struct DecodeAttentionParams {
   TensorView q;    // [num_seqs, num_q_heads, head_dim]  f32
   TensorView out;  // [num_seqs, num_q_heads, head_dim]  f32; not q
   std::span<const PagedKvView> pools;
-  std::span<const DecodeWork> work;  // covers every (sequence, query head) of the layer once
+  // Names no (row, query head) twice. `out` keeps what it holds where no item does: in rows that
+  // are padding.
+  std::span<const DecodeWork> work;
   std::span<const PageSpan> spans;
   float softmax_scale = 0;
   // No item has more: how much a device launches, which cannot look into the lists.

@@ -73,6 +73,7 @@ class ForwardingBackend : public Backend {
 
  protected:
   Backend& inner() { return *inner_; }
+  const Backend& inner() const { return *inner_; }
 
  private:
   std::unique_ptr<Backend> inner_;

@@ -76,6 +76,7 @@ class TimedBackend final : public ForwardingBackend {
     timed("log_probs", [&] { inner().log_probs(p); });
   }
 
+  bool has_graphs() const override { return inner().has_graphs(); }
   void run_graph(uint64_t key, FunctionRef<void()> operations) override {
     synchronize();
     Part& graph = graphs_[key];

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <thread>
 
+#include "support/replay_backend.h"
+
 namespace lserve::testing {
 namespace {
 
@@ -58,6 +60,16 @@ TEST(OpTimes, GraphsCountEveryTimeThatTheyRun) {
   backend->synchronize();
   ASSERT_EQ(times.all().size(), 1U);
   EXPECT_EQ(times.all()[0].calls, 1 + 3 * 2 + 1);
+}
+
+// What pads its steps for graphs must do so too where times are measured.
+TEST(OpTimes, ABackendHasTheGraphsOfTheOneItMeasures) {
+  OpTimes times;
+  ReplayLog log;
+  const auto host = [] { return make_backend({.kind = BackendKind::kCpu}).value(); };
+  EXPECT_FALSE(make_timed_backend(host(), &times)->has_graphs());
+  const auto replay = make_timed_backend(make_replay_backend(host(), &log), &times);
+  EXPECT_TRUE(replay->has_graphs());
 }
 
 // All of an operation's time is counted, and none of the time between.
