@@ -8,7 +8,8 @@
 //   score(page) = join over the query heads h of  max over the page's logical pages j  of U(h, j)
 //
 // In float32. Only logical pages that hold tokens take part. Which formula it is, the statistics of
-// the pool decide (PagedKvView::page_score; write_kv.h defines them). NaN never wins.
+// the pool decide (PagedKvView::page_score; write_kv.h defines them). Bounds kept in 8 bits are the
+// same formula of what their codes stand for. NaN never wins.
 // (system.md 2.2; paper section 3.5; Quest, ICML 2024; arXiv 2605.27740)
 #pragma once
 

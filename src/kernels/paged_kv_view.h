@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "quant/key_bounds.h"
 #include "quant/kv_format.h"
 #include "tensor/dtype.h"
 
@@ -39,10 +40,15 @@ struct PagedKvView {
                 //   | K scales [64] | V scales [64]   (scales: quantised formats only)
   bf16* key_stats = nullptr;  // [num_pages][num_heads] blocks of stats_elements() each, or null:
                               //   kMinMax: [logical pages][2: min, max][head_dim]
+                              //   kMinMax, kInt8: bytes, [logical pages] times
+                              //     codes [head_dim / 8][2: min, max][8]
+                              //     | units [head_dim / 8] | padding to 16 bytes
+                              //   then padding to a cache line
                               //   kMeanStd: means [logical pages][head_dim]
                               //   | spreads [logical pages] | padding
   KvFormat format = KvFormat::kBF16;
   PageScore page_score = PageScore::kMinMax;
+  KeyStatsFormat stats_format = KeyStatsFormat::kBF16;  // kInt8: of kMinMax only
   int64_t num_pages = 0;
   int32_t num_heads = 0;  // of this class in this layer
   int32_t head_dim = 0;
@@ -75,19 +81,31 @@ struct PagedKvView {
   }
 
   int32_t logical_pages() const { return kPageSize / logical_page_size; }
-  // Elements of the statistics of one (page, head). Means and spreads fill whole cache lines, so
-  // that no vector of the next head's begins inside one.
+  // Elements of the statistics of one (page, head), of 2 bytes whatever is kept in them. They fill
+  // whole cache lines, so that no vector of the next head's begins inside one.
   int64_t stats_elements() const {
-    if (page_score == PageScore::kMinMax) return int64_t{2} * logical_pages() * head_dim;
     constexpr int64_t kLine = 64 / sizeof(bf16);
-    return (int64_t{logical_pages()} * (head_dim + 1) + kLine - 1) / kLine * kLine;
+    int64_t elements = int64_t{2} * logical_pages() * head_dim;
+    if (page_score == PageScore::kMeanStd) elements = int64_t{logical_pages()} * (head_dim + 1);
+    if (stats_format == KeyStatsFormat::kInt8) elements = logical_pages() * codes_block_bytes() / 2;
+    return (elements + kLine - 1) / kLine * kLine;
   }
   bf16* stats(int64_t page_id, int64_t head) const {
     return key_stats + (page_id * num_heads + head) * stats_elements();
   }
-  // Of one logical page; its maxima follow. REQUIRES: kMinMax.
+  // Of one logical page; its maxima follow. REQUIRES: kMinMax, kBF16.
   bf16* key_min(int64_t page_id, int64_t head, int64_t logical_page) const {
     return stats(page_id, head) + logical_page * 2 * head_dim;
+  }
+  // The codes and the units of a logical page, and the bytes of both. REQUIRES: kInt8.
+  int64_t codes_block_bytes() const {
+    return (2 * head_dim + head_dim / kBoundsChannels + 15) / 16 * 16;
+  }
+  int8_t* bound_codes(int64_t page_id, int64_t head, int64_t logical_page) const {
+    return reinterpret_cast<int8_t*>(stats(page_id, head)) + logical_page * codes_block_bytes();
+  }
+  uint8_t* bound_units(int64_t page_id, int64_t head, int64_t logical_page) const {
+    return reinterpret_cast<uint8_t*>(bound_codes(page_id, head, logical_page)) + 2 * head_dim;
   }
   // REQUIRES: kMeanStd.
   bf16* key_mean(int64_t page_id, int64_t head, int64_t logical_page) const {

@@ -5,7 +5,9 @@
 // The statistics of the token's logical page are of the keys as attention will read them (after
 // RoPE and quantisation), of its tokens so far, in bf16 (system.md 2.2):
 //   kMinMax   per channel the minimum, rounded down, and the maximum, rounded up, so that the
-//             selector's bound is exact (paper section 3.5); NaN changes neither
+//             selector's bound is exact (paper section 3.5); NaN changes neither. With
+//             KeyStatsFormat::kInt8 in 8 bits instead (quant/key_bounds.h), made anew from the
+//             stored keys; a channel of nothing but NaN counts as 0
 //   kMeanStd  mean_c = sum_t k_tc / n, rounded to nearest, per channel, and
 //             spread = sqrt(sum_c (sum_t (k_tc - mean_c)^2) / n), around the stored mean. Sums
 //             are in float32 in the order of t and then of c, from the stored keys and anew for

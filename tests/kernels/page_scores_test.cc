@@ -79,12 +79,14 @@ struct Bound {
   double rounding;  // what float32 may err by, relative to the sum of the absolute products
 };
 
-Bound min_max_float64(std::span<const float> q, const bf16* kmin) {
+Bound min_max_float64(PagedKvFixture* kv, std::span<const float> q, int64_t page, int32_t head,
+                      int64_t logical_page) {
   double bound = 0;
   double magnitude = 0;
   for (size_t c = 0; c < q.size(); ++c) {
-    const double low = static_cast<double>(q[c]) * to_float(kmin[c]);
-    const double high = static_cast<double>(q[c]) * to_float(kmin[q.size() + c]);
+    const auto k = kv->bounds(page, head, logical_page, static_cast<int32_t>(c));
+    const double low = static_cast<double>(q[c]) * k.min;
+    const double high = static_cast<double>(q[c]) * k.max;
     bound += std::max(low, high);
     magnitude += std::max(std::abs(low), std::abs(high));
   }
@@ -107,11 +109,12 @@ Bound mean_std_float64(std::span<const float> q, const bf16* mean, bf16 spread) 
   return {at_mean + from_spread, sum_rounding(q.size()) * (magnitude + from_spread) + lost + kTiny};
 }
 
-Bound score_float64(const PagedKvView& view, std::span<const float> q, int64_t page, int32_t head,
+Bound score_float64(PagedKvFixture* kv, std::span<const float> q, int64_t page, int32_t head,
                     int32_t logical_page) {
-  if (view.page_score == PageScore::kMinMax) {
-    return min_max_float64(q, view.key_min(page, head, logical_page));
+  if (kv->shape().page_score == PageScore::kMinMax) {
+    return min_max_float64(kv, q, page, head, logical_page);
   }
+  const PagedKvView view = kv->view();
   return mean_std_float64(q, view.key_mean(page, head, logical_page),
                           *view.key_spread(page, head, logical_page));
 }
@@ -139,19 +142,13 @@ std::span<const float> q_row(const PagedKvFixture& kv, const ScoreRun& run, int3
   return std::span(run.q).subspan(static_cast<size_t>(row) * dim, dim);
 }
 
-PagedKvShape any_score(PagedKvShape shape, Random* random) {
-  if (random->integer(0, 1) == 0) shape.page_score = PageScore::kMeanStd;
-  return shape;
-}
-
 TEST_P(PageScoresTest, MatchFloat64) {
   for_each_case(test_cases(), [&](Random& random, int64_t) {
-    PagedKvFixture kv(any_score(random_shape(2, 150, &random), &random), random_values(&random),
-                      Values::kAllEqual, &random);
+    PagedKvFixture kv(with_any_stats(random_shape(2, 150, &random), &random),
+                      random_values(&random), Values::kAllEqual, &random);
     const auto run = random_run(kv, &random);
     const auto scores = score(&backend(), &kv, run);
     const PagedKvShape& shape = kv.shape();
-    const PagedKvView view = kv.view();
     size_t written = 0;
     for_each_score(kv, run, [&](int64_t item, int32_t page, int32_t seq, int32_t head, int32_t g) {
       const int32_t tokens =
@@ -163,7 +160,7 @@ TEST_P(PageScoresTest, MatchFloat64) {
       for (int32_t h = g; h < g + run.heads_per_item(); ++h) {
         double head_max = -std::numeric_limits<double>::infinity();
         for (int32_t j = 0; j < ceil_div(tokens, shape.logical_page_size); ++j) {
-          const Bound u = score_float64(view, q_row(kv, run, seq, head, h), page_id, head, j);
+          const Bound u = score_float64(&kv, q_row(kv, run, seq, head, h), page_id, head, j);
           head_max = std::max(head_max, u.bound);
           rounding = std::max(rounding, u.rounding);
         }
@@ -185,27 +182,26 @@ TEST_P(PageScoresTest, MatchFloat64) {
 TEST_P(PageScoresTest, NoKeyScoresHigher) {
   int64_t checked = 0;
   for_each_case(test_cases(), [&](Random& random, int64_t i) {
-    auto shape = random_shape(1, 100, &random);
+    auto shape = with_any_bounds(random_shape(1, 100, &random), &random);
     if (i % 4 == 0) shape.kv_lens = {1};  // one token: the bound is as tight as can be
     PagedKvFixture kv(shape, random_values(&random), Values::kAllEqual, &random);
     auto run = random_run(kv, &random);
     run.mean = false;
     run.apart = false;
     const auto scores = score(&backend(), &kv, run);
-    const PagedKvView view = kv.view();
     for_each_score(kv, run, [&](int64_t item, int32_t page, int32_t seq, int32_t head, int32_t) {
       const int32_t end = std::min(shape.kv_lens[0], (page + 1) * kPageSize);
       for (int32_t t = page * kPageSize; t < end; ++t) {
         const auto key = kv.key(seq, head, t);
-        const bf16* stats = view.key_min(kv.slot(seq, t) / kPageSize, head,
-                                         t % kPageSize / shape.logical_page_size);
+        const int64_t page_id = kv.slot(seq, t) / kPageSize;
+        const int32_t logical_page = t % kPageSize / shape.logical_page_size;
         for (int32_t g = 0; g < run.group; ++g) {
           const auto q = q_row(kv, run, seq, head, g);
           double product = 0;
           for (size_t c = 0; c < q.size(); ++c) {
             product += static_cast<double>(q[c]) * static_cast<double>(key[c]);
           }
-          const Bound u = min_max_float64(q, stats);
+          const Bound u = min_max_float64(&kv, q, page_id, head, logical_page);
           ASSERT_GE(u.bound, product);
           ASSERT_GE(scores[static_cast<size_t>(item * max_pages_of(kv) + page)],
                     product - u.rounding);
@@ -218,10 +214,10 @@ TEST_P(PageScoresTest, NoKeyScoresHigher) {
 }
 
 // P7: coarser logical pages never lower a score. Exact, because rounding is monotone and the order
-// of the channels is the same.
+// of the channels is the same; and in 8 bits because the grids of coarser bounds lie in finer ones.
 TEST_P(PageScoresTest, MergingLogicalPagesNeverLowersAScore) {
   for_each_case(test_cases(), [&](Random& random, int64_t) {
-    auto shape = random_shape(1, 150, &random);
+    auto shape = with_any_bounds(random_shape(1, 150, &random), &random);
     const uint64_t seed = random.next();
     const Values keys = random_values(&random);
     std::vector<float> previous;
@@ -243,8 +239,8 @@ TEST_P(PageScoresTest, MergingLogicalPagesNeverLowersAScore) {
 
 TEST_P(PageScoresTest, PlaceAndGarbageDoNotShow) {
   for_each_case(test_cases(), [&](Random& random, int64_t i) {
-    PagedKvFixture kv(any_score(random_shape(2, 150, &random), &random), random_values(&random),
-                      Values::kAllEqual, &random);
+    PagedKvFixture kv(with_any_stats(random_shape(2, 150, &random), &random),
+                      random_values(&random), Values::kAllEqual, &random);
     PagedKvFixture moved = kv.relocated(static_cast<Poison>(i % 3), &random);
     const auto run = random_run(kv, &random);
     EXPECT_TRUE(same_bits(score(&backend(), &moved, run), score(&backend(), &kv, run)));
@@ -255,8 +251,8 @@ TEST_P(PageScoresTest, PlaceAndGarbageDoNotShow) {
 // is their largest or their mean.
 TEST_P(PageScoresTest, QueryHeadsAloneMakeUpTheGroup) {
   for_each_case(test_cases(300), [&](Random& random, int64_t) {
-    PagedKvFixture kv(any_score(random_shape(2, 150, &random), &random), random_values(&random),
-                      Values::kAllEqual, &random);
+    PagedKvFixture kv(with_any_stats(random_shape(2, 150, &random), &random),
+                      random_values(&random), Values::kAllEqual, &random);
     auto run = random_run(kv, &random);
     run.apart = true;
     const auto apart = score(&backend(), &kv, run);

@@ -50,8 +50,8 @@ struct Layer {
 // tokens are the last of each sequence: as many as a decode step or a chunk adds. The last rows may
 // be no tokens.
 Layer random_layer(Random* random) {
-  PagedKvShape shape = random_shape(static_cast<int32_t>(random->integer(1, 3)), 150, random);
-  if (random->integer(0, 1) == 0) shape.page_score = PageScore::kMeanStd;
+  PagedKvShape shape = with_any_stats(
+      random_shape(static_cast<int32_t>(random->integer(1, 3)), 150, random), random);
   Layer layer;
   layer.head_dim = shape.head_dim;
   layer.num_kv_heads = random->integer(1, 5);

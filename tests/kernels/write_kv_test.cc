@@ -127,16 +127,18 @@ void set_all(PagedKvFixture* kv, const Source& source) {
   }
 }
 
-// Equal as numbers (either zero will do), or both the untouched poison.
-bool same_stats(const std::vector<bf16>& a, const std::vector<bf16>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](bf16 x, bf16 y) { return x.bits == y.bits || to_float(x) == to_float(y); });
+// Equal as numbers (either zero will do), or both the untouched poison; codes byte for byte.
+bool same_stats(KeyStatsFormat format, const std::vector<bf16>& a, const std::vector<bf16>& b) {
+  const bool numbers = format == KeyStatsFormat::kBF16;
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](bf16 x, bf16 y) {
+    return x.bits == y.bits || (numbers && to_float(x) == to_float(y));
+  });
 }
 
 TEST_P(WriteKvTest, AnyAppendSequenceGivesTheSamePages) {
-  for_each_case(test_cases(), [&](Random& random, int64_t i) {
-    auto shape = random_shape(static_cast<int32_t>(random.integer(1, 3)), 80, &random);
-    if (i % 2 == 0) shape.page_score = PageScore::kMeanStd;
+  for_each_case(test_cases(), [&](Random& random, int64_t) {
+    const auto shape = with_any_stats(
+        random_shape(static_cast<int32_t>(random.integer(1, 3)), 80, &random), &random);
     const Source source = random_source(shape, &random);
     PagedKvFixture expected = PagedKvFixture::empty(shape, &random);
     PagedKvFixture actual = expected;
@@ -144,7 +146,7 @@ TEST_P(WriteKvTest, AnyAppendSequenceGivesTheSamePages) {
     expected.recompute_stats();
     for (const auto& step : random_steps(shape, &random)) write(&backend(), &actual, source, step);
     EXPECT_EQ(actual.tiles(), expected.tiles()) << kv_format_name(shape.format);
-    EXPECT_TRUE(same_stats(actual.stats(), expected.stats()));
+    EXPECT_TRUE(same_stats(shape.stats_format, actual.stats(), expected.stats()));
   });
 }
 
@@ -152,8 +154,8 @@ TEST_P(WriteKvTest, AnyAppendSequenceGivesTheSamePages) {
 // just before slot 0, which as a number follows kNoSlot.
 TEST_P(WriteKvTest, RowsWithoutASlotLeaveNoTrace) {
   for_each_case(test_cases(), [&](Random& random, int64_t i) {
-    auto shape = random_shape(static_cast<int32_t>(random.integer(1, 3)), 80, &random);
-    if (i % 2 == 0) shape.page_score = PageScore::kMeanStd;
+    const auto shape = with_any_stats(
+        random_shape(static_cast<int32_t>(random.integer(1, 3)), 80, &random), &random);
     const Source source = random_source(shape, &random);
     PagedKvFixture expected = PagedKvFixture::empty(shape, &random);
     PagedKvFixture actual = expected;
@@ -183,8 +185,7 @@ TEST_P(WriteKvTest, RowsWithoutASlotLeaveNoTrace) {
 // Pages that had another owner: whatever the statistics held, they begin anew.
 TEST_P(WriteKvTest, RecycledPagesBeginAnew) {
   for_each_case(test_cases(), [&](Random& random, int64_t i) {
-    auto shape = random_shape(1, 80, &random);
-    if (random.integer(0, 1) == 0) shape.page_score = PageScore::kMeanStd;
+    const auto shape = with_any_stats(random_shape(1, 80, &random), &random);
     const Source source = random_source(shape, &random);
     PagedKvFixture clean = PagedKvFixture::empty(shape, &random);
     PagedKvFixture used = clean;
@@ -206,7 +207,11 @@ TEST_P(WriteKvTest, RecycledPagesBeginAnew) {
       for (int32_t h = 0; h < shape.num_heads; ++h) {
         const int64_t page = clean.slot(0, t) / kPageSize;
         const int64_t logical = t % kPageSize / shape.logical_page_size;
-        if (shape.page_score == PageScore::kMinMax) {
+        if (shape.stats_format == KeyStatsFormat::kInt8) {
+          ASSERT_EQ(std::memcmp(a.bound_codes(page, h, logical), b.bound_codes(page, h, logical),
+                                static_cast<size_t>(2 * shape.head_dim + shape.head_dim / 8)),
+                    0);
+        } else if (shape.page_score == PageScore::kMinMax) {
           expect_same(a.key_min(page, h, logical), b.key_min(page, h, logical), 2 * shape.head_dim);
         } else {
           expect_same(a.key_mean(page, h, logical), b.key_mean(page, h, logical), shape.head_dim);
@@ -220,23 +225,50 @@ TEST_P(WriteKvTest, RecycledPagesBeginAnew) {
 // Minimum rounded down and maximum up: the key that attention reads lies between them.
 TEST_P(WriteKvTest, StatisticsEncloseTheStoredKey) {
   for_each_case(test_cases(), [&](Random& random, int64_t) {
-    const auto shape = random_shape(1, 40, &random);
+    const auto shape = with_any_bounds(random_shape(1, 40, &random), &random);
     const Source source = random_source(shape, &random);
     PagedKvFixture kv = PagedKvFixture::empty(shape, &random);
     for (const auto& step : random_steps(shape, &random)) write(&backend(), &kv, source, step);
-    const PagedKvView view = kv.view();
     for (int32_t t = 0; t < shape.kv_lens[0]; ++t) {
       for (int32_t h = 0; h < shape.num_heads; ++h) {
         const auto key = kv.key(0, h, t);
-        const bf16* min =
-            view.key_min(kv.slot(0, t) / kPageSize, h, t % kPageSize / shape.logical_page_size);
         for (int32_t c = 0; c < shape.head_dim; ++c) {
-          ASSERT_LE(to_float(min[c]), key[static_cast<size_t>(c)]);
-          ASSERT_GE(to_float(min[shape.head_dim + c]), key[static_cast<size_t>(c)]);
+          const auto bounds =
+              kv.bounds(kv.slot(0, t) / kPageSize, h, t % kPageSize / shape.logical_page_size, c);
+          ASSERT_LE(bounds.min, key[static_cast<size_t>(c)]);
+          ASSERT_GE(bounds.max, key[static_cast<size_t>(c)]);
         }
       }
     }
   });
+}
+
+// Of what is no number a bound in 8 bits takes no notice, and of an infinite key it has none: the
+// channels that share its unit are unbounded.
+TEST_P(WriteKvTest, CodesOfNaNAndInfinity) {
+  for (const float fault :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+        -std::numeric_limits<float>::infinity()}) {
+    Random random(test_seed());
+    PagedKvShape shape{.format = KvFormat::kBF16, .kv_lens = {20}};
+    shape.stats_format = KeyStatsFormat::kInt8;
+    Source source = random_source(shape, &random);
+    constexpr int32_t kFaulty = 19;  // channel; of all tokens of the second logical page
+    for (size_t t = 16; t < 20; ++t) {
+      for (size_t h = 0; h < static_cast<size_t>(source.num_kv_heads); ++h) {
+        source.k[0][(t * static_cast<size_t>(source.num_kv_heads) + h) * 64 + kFaulty] = fault;
+      }
+    }
+    PagedKvFixture actual = PagedKvFixture::empty(shape, &random);
+    PagedKvFixture expected = actual;
+    set_all(&expected, source);
+    expected.recompute_stats();
+    for (const auto& step : random_steps(shape, &random)) write(&backend(), &actual, source, step);
+    EXPECT_TRUE(same_stats(shape.stats_format, actual.stats(), expected.stats())) << fault;
+    const auto bounds = actual.bounds(actual.slot(0, 16) / kPageSize, 0, 1, kFaulty);
+    EXPECT_EQ(bounds.max, std::isnan(fault) ? 0 : std::abs(fault));
+    EXPECT_EQ(bounds.min, std::isnan(fault) ? 0 : -std::abs(fault));
+  }
 }
 
 // The mean and the root mean square distance from it, in float64, up to their rounding to bf16.

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <utility>
+#include <tuple>
 
 #include "support/backends.h"
 
@@ -16,12 +16,17 @@ class StalePageStatsTest : public BackendTest {};
 constexpr int32_t kHeadDim = 128;
 
 TEST_P(StalePageStatsTest, NewOwnerStartsAnew) {
-  for (const auto& [page_score, logical] :
-       {std::pair(PageScore::kMinMax, 16), std::pair(PageScore::kMinMax, 32),
-        std::pair(PageScore::kMinMax, 64), std::pair(PageScore::kMeanStd, 16),
-        std::pair(PageScore::kMeanStd, 32), std::pair(PageScore::kMeanStd, 64)}) {
+  using enum PageScore;
+  using enum KeyStatsFormat;
+  for (const auto& [page_score, format, logical] :
+       {std::tuple(kMinMax, kBF16, 16), std::tuple(kMinMax, kBF16, 32),
+        std::tuple(kMinMax, kBF16, 64), std::tuple(kMinMax, kInt8, 16),
+        std::tuple(kMinMax, kInt8, 32), std::tuple(kMinMax, kInt8, 64),
+        std::tuple(kMeanStd, kBF16, 16), std::tuple(kMeanStd, kBF16, 32),
+        std::tuple(kMeanStd, kBF16, 64)}) {
     PagedKvView kv{.format = KvFormat::kBF16,
                    .page_score = page_score,
+                   .stats_format = format,
                    .num_pages = 1,
                    .num_heads = 1,
                    .head_dim = kHeadDim,

@@ -117,6 +117,7 @@ PagedKvView PagedKvFixture::view() {
   kv.head_dim = shape_.head_dim;
   kv.logical_page_size = shape_.logical_page_size;
   kv.page_score = shape_.page_score;
+  kv.stats_format = shape_.stats_format;
   return kv;
 }
 
@@ -199,7 +200,9 @@ void PagedKvFixture::recompute_stats() {
     const auto s = static_cast<int32_t>(seq);
     for (int32_t h = 0; h < shape_.num_heads; ++h) {
       for (int32_t first = 0; first < shape_.kv_lens[seq]; first += shape_.logical_page_size) {
-        if (shape_.page_score == PageScore::kMinMax) {
+        if (shape_.stats_format == KeyStatsFormat::kInt8) {
+          recompute_codes(s, h, first);
+        } else if (shape_.page_score == PageScore::kMinMax) {
           recompute_min_max(s, h, first);
         } else {
           recompute_mean_std(s, h, first);
@@ -209,23 +212,75 @@ void PagedKvFixture::recompute_stats() {
   }
 }
 
-void PagedKvFixture::recompute_min_max(int32_t seq, int32_t head, int32_t first) {
+void PagedKvFixture::least_and_largest(int32_t seq, int32_t head, int32_t first,
+                                       std::vector<float>* min, std::vector<float>* max) const {
   const auto head_dim = static_cast<size_t>(shape_.head_dim);
   const int32_t end =
       std::min(shape_.kv_lens[static_cast<size_t>(seq)], first + shape_.logical_page_size);
-  std::vector<float> min(head_dim, std::numeric_limits<float>::infinity());
-  std::vector<float> max(head_dim, -std::numeric_limits<float>::infinity());
+  min->assign(head_dim, std::numeric_limits<float>::infinity());
+  max->assign(head_dim, -std::numeric_limits<float>::infinity());
   for (int32_t t = first; t < end; ++t) {
     const std::vector<float> x = key(seq, head, t);
     for (size_t c = 0; c < head_dim; ++c) {
-      min[c] = x[c] < min[c] ? x[c] : min[c];
-      max[c] = x[c] > max[c] ? x[c] : max[c];
+      (*min)[c] = x[c] < (*min)[c] ? x[c] : (*min)[c];
+      (*max)[c] = x[c] > (*max)[c] ? x[c] : (*max)[c];
     }
   }
+}
+
+void PagedKvFixture::recompute_min_max(int32_t seq, int32_t head, int32_t first) {
+  std::vector<float> min;
+  std::vector<float> max;
+  least_and_largest(seq, head, first, &min, &max);
   bf16* stats = view().stats(slot(seq, first) / kPageSize, head) +
                 first % kPageSize / shape_.logical_page_size * 2 * shape_.head_dim;
   std::transform(min.begin(), min.end(), stats, to_bf16_floor);
-  std::transform(max.begin(), max.end(), stats + head_dim, to_bf16_ceil);
+  std::transform(max.begin(), max.end(), stats + shape_.head_dim, to_bf16_ceil);
+}
+
+// In float64, where quotients by powers of two are exact, and with a search for the unit.
+void PagedKvFixture::recompute_codes(int32_t seq, int32_t head, int32_t first) {
+  constexpr int kGroup = 8;
+  std::vector<float> min;
+  std::vector<float> max;
+  least_and_largest(seq, head, first, &min, &max);
+  const int64_t page = slot(seq, first) / kPageSize;
+  const int32_t logical_page = first % kPageSize / shape_.logical_page_size;
+  for (int32_t g = 0; g < shape_.head_dim / kGroup; ++g) {
+    int8_t* codes = view().bound_codes(page, head, logical_page) + 2 * kGroup * g;
+    uint8_t& unit = view().bound_units(page, head, logical_page)[g];
+    unit = 255;
+    for (int exponent = -126; exponent <= 121; ++exponent) {
+      bool fits = true;
+      for (int i = 0; i < kGroup; ++i) {
+        const auto c = static_cast<size_t>(kGroup * g + i);
+        const bool empty = min[c] > max[c];
+        const double low = empty ? 0 : std::floor(std::ldexp(double{min[c]}, -exponent));
+        const double high = empty ? 0 : std::ceil(std::ldexp(double{max[c]}, -exponent));
+        fits &= low >= -127 && high <= 127;
+        if (!fits) break;
+        codes[i] = static_cast<int8_t>(low);
+        codes[kGroup + i] = static_cast<int8_t>(high);
+      }
+      if (!fits) continue;
+      unit = static_cast<uint8_t>(exponent + 127);
+      break;
+    }
+    if (unit != 255) continue;
+    for (int i = 0; i < kGroup; ++i) codes[i] = -1, codes[kGroup + i] = 1;  // none fits
+  }
+}
+
+PagedKvFixture::Bounds PagedKvFixture::bounds(int64_t page_id, int32_t head, int64_t logical_page,
+                                              int32_t c) {
+  const PagedKvView kv = view();
+  if (shape_.stats_format == KeyStatsFormat::kBF16) {
+    const bf16* min = kv.key_min(page_id, head, logical_page);
+    return {to_float(min[c]), to_float(min[shape_.head_dim + c])};
+  }
+  const int8_t* codes = kv.bound_codes(page_id, head, logical_page) + c / 8 * 16 + c % 8;
+  const float unit = std::ldexp(1.0F, kv.bound_units(page_id, head, logical_page)[c / 8] - 127);
+  return {static_cast<float>(codes[0]) * unit, static_cast<float>(codes[8]) * unit};
 }
 
 void PagedKvFixture::recompute_mean_std(int32_t seq, int32_t head, int32_t first) {
@@ -268,6 +323,17 @@ PagedKvShape random_shape(int32_t num_seqs, int32_t max_len, Random* random) {
   shape.num_heads = static_cast<int32_t>(random->integer(1, 2));
   shape.logical_page_size = 16 << random->integer(0, 2);
   for (int32_t i = 0; i < num_seqs; ++i) shape.kv_lens.push_back(random_len(max_len, random));
+  return shape;
+}
+
+PagedKvShape with_any_bounds(PagedKvShape shape, Random* random) {
+  if (random->integer(0, 1) == 0) shape.stats_format = KeyStatsFormat::kInt8;
+  return shape;
+}
+
+PagedKvShape with_any_stats(PagedKvShape shape, Random* random) {
+  if (random->integer(0, 2) > 0) return with_any_bounds(std::move(shape), random);
+  shape.page_score = PageScore::kMeanStd;
   return shape;
 }
 

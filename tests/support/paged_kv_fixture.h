@@ -20,6 +20,7 @@ struct PagedKvShape {
   int32_t num_heads = 1;
   int32_t logical_page_size = 16;
   PageScore page_score = PageScore::kMinMax;
+  KeyStatsFormat stats_format = KeyStatsFormat::kBF16;
   std::vector<int32_t> kv_lens;  // tokens of each sequence
   int32_t spare_pages = 3;       // pages that nobody owns
 };
@@ -62,6 +63,12 @@ class PagedKvFixture {
   void poison_token(int32_t seq, int32_t token);
   // Computes all statistics anew from the keys; those of empty logical pages stay as they are.
   void recompute_stats();
+  // The bounds of channel c that the statistics hold (kMinMax), as write_kv.h defines them.
+  struct Bounds {
+    float min;
+    float max;
+  };
+  Bounds bounds(int64_t page_id, int32_t head, int64_t logical_page, int32_t c);
 
   std::vector<std::byte>& tiles() { return tiles_; }
   std::vector<bf16>& stats() { return stats_; }
@@ -70,8 +77,12 @@ class PagedKvFixture {
   PagedKvFixture(PagedKvShape shape, Random* random);
   void assign_pages(Random* random);
   void fill_poison(Poison poison, Random* random);
+  // The least and the largest value of each channel, of the logical page that begins with `first`.
+  void least_and_largest(int32_t seq, int32_t head, int32_t first, std::vector<float>* min,
+                         std::vector<float>* max) const;
   // Statistics of the logical page that begins with token `first`, as write_kv.h defines them.
   void recompute_min_max(int32_t seq, int32_t head, int32_t first);
+  void recompute_codes(int32_t seq, int32_t head, int32_t first);
   void recompute_mean_std(int32_t seq, int32_t head, int32_t first);
   void read(bool is_key, int32_t seq, int32_t head, int32_t token, std::span<float> out) const;
   double magnitude(bool is_key, int32_t seq, int32_t head, int32_t token) const;
@@ -85,8 +96,11 @@ class PagedKvFixture {
 };
 
 // A random shape: format, head_dim, logical page size, and `num_seqs` lengths of 1 to max_len, with
-// a liking for the edges of pages. Its statistics are kMinMax.
+// a liking for the edges of pages. Its statistics are kMinMax in bf16.
 PagedKvShape random_shape(int32_t num_seqs, int32_t max_len, Random* random);
+// The same with any kind of statistics, or with bounds in either format.
+PagedKvShape with_any_stats(PagedKvShape shape, Random* random);
+PagedKvShape with_any_bounds(PagedKvShape shape, Random* random);
 int32_t random_len(int32_t max_len, Random* random);
 
 }  // namespace lserve::testing

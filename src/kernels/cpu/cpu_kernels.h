@@ -134,9 +134,11 @@ struct PrefillItem {
 // Scores of a run of pages of one head. A logical page's score is the dot product of its vector
 // with q, plus its spread times the query head's spread_weight.
 struct ScoreItem {
-  const uint16_t* stats;  // of page 0: [logical pages][num_channels], then spreads (or none)  bf16
-  int64_t page_elements;  // from one page to the next
-  const float* q;         // [group][num_channels]
+  const uint8_t* stats;  // of page 0: [logical pages][num_channels], then spreads (or none)  bf16
+  int64_t page_bytes;    // from one page to the next
+  int64_t row_bytes;     // from one logical page to the next
+  bool codes;            // instead of bf16: as PagedKvView::bound_codes
+  const float* q;        // [group][num_channels], in the order of the statistics
   int group;
   int num_channels;
   const float* spread_weight;  // [group], or null: there are no spreads

@@ -13,20 +13,23 @@ namespace {
 
 constexpr int64_t kScorePages = 64;  // pages of one item that a thread scores at a time
 
-// A query vector as the kernel multiplies it with a logical page's statistics, and the weight of
-// the spread.
-void prepare_query(PageScore score, std::span<const float> q, float* channels,
+// A query vector as the kernel multiplies it with a logical page's statistics, in their order, and
+// the weight of the spread.
+void prepare_query(const PagedKvView& kv, std::span<const float> q, float* channels,
                    float* spread_weight) {
-  if (score == PageScore::kMeanStd) {
+  if (kv.page_score == PageScore::kMeanStd) {
     float squares = 0;
     for (const float x : q) squares += x * x;
     *spread_weight = kSpreadWeight * std::sqrt(squares);
     std::copy(q.begin(), q.end(), channels);
     return;
   }
+  // Minima and maxima take turns.
+  const size_t turn = kv.stats_format == KeyStatsFormat::kInt8 ? kBoundsChannels : q.size();
   for (size_t c = 0; c < q.size(); ++c) {
-    channels[c] = std::min(q[c], 0.0F);
-    channels[c + q.size()] = std::max(q[c], 0.0F);
+    const size_t min = c / turn * 2 * turn + c % turn;
+    channels[min] = std::min(q[c], 0.0F);
+    channels[min + turn] = std::max(q[c], 0.0F);
   }
 }
 
@@ -54,7 +57,8 @@ void page_scores(const PageScoreParams& params, Context* context) {
     for (int64_t h = 0; h < work.num_q_heads; ++h) {
       const int64_t row = work.seq_idx * num_heads + work.first_q_head + h;
       const int64_t to = i * most_heads + h;
-      prepare_query(score, {params.q.as<float>() + row * head_dim, static_cast<size_t>(head_dim)},
+      prepare_query(params.kv,
+                    {params.q.as<float>() + row * head_dim, static_cast<size_t>(head_dim)},
                     queries + to * channels, spread_weights + to);
     }
   }
@@ -63,8 +67,10 @@ void page_scores(const PageScoreParams& params, Context* context) {
     const int64_t i = task / chunks;
     const PageScoreWork& work = params.work[static_cast<size_t>(i)];
     ScoreItem item{};
-    item.stats = reinterpret_cast<const uint16_t*>(params.kv.stats(0, work.head));
-    item.page_elements = params.kv.num_heads * params.kv.stats_elements();
+    item.stats = reinterpret_cast<const uint8_t*>(params.kv.stats(0, work.head));
+    item.page_bytes = params.kv.num_heads * params.kv.stats_elements() * int64_t{sizeof(bf16)};
+    item.codes = params.kv.stats_format == KeyStatsFormat::kInt8;
+    item.row_bytes = item.codes ? params.kv.codes_block_bytes() : channels * int64_t{sizeof(bf16)};
     item.q = queries + i * most_heads * channels;
     item.group = work.num_q_heads;
     item.num_channels = static_cast<int>(channels);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "kernels/host/host_ops.h"
 
@@ -54,6 +55,48 @@ struct Head {
     }
   }
 
+  // Computes the 8-bit bounds of the logical page whose last token is at `offset`.
+  void recompute_codes(int64_t page, int64_t offset) const {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const int64_t logical_page = offset / kv.logical_page_size;
+    const auto size = static_cast<size_t>(kv.head_dim);
+    Vector min;
+    Vector max;
+    min.fill(kInfinity);
+    max.fill(-kInfinity);
+    Vector key;
+    for (int64_t t = logical_page * kv.logical_page_size; t <= offset; ++t) {
+      read_key(page, t, &key);
+      for (size_t c = 0; c < size; ++c) {
+        min[c] = key[c] < min[c] ? key[c] : min[c];
+        max[c] = key[c] > max[c] ? key[c] : max[c];
+      }
+    }
+    for (size_t c = 0; c < size; ++c) {
+      if (min[c] > max[c]) min[c] = max[c] = 0;
+    }
+    int8_t* codes = kv.bound_codes(page, head, logical_page);
+    uint8_t* units = kv.bound_units(page, head, logical_page);
+    for (size_t group = 0; group < size / kBoundsChannels; ++group) {
+      encode_bounds(min.data() + group * kBoundsChannels, max.data() + group * kBoundsChannels,
+                    codes + group * 2 * kBoundsChannels, units + group);
+    }
+  }
+
+  // Of the channels that share a unit.
+  static void encode_bounds(const float* min, const float* max, int8_t* codes, uint8_t* unit_code) {
+    float largest = 0;
+    for (int i = 0; i < kBoundsChannels; ++i) {
+      largest = std::max(largest, std::max(-min[i], max[i]));
+    }
+    *unit_code = bounds_unit_code(largest);
+    const float unit = bounds_unit(*unit_code);
+    for (int i = 0; i < kBoundsChannels; ++i) {
+      codes[i] = bounds_floor(min[i], unit);
+      codes[i + kBoundsChannels] = bounds_ceil(max[i], unit);
+    }
+  }
+
   // Computes mean and spread of the logical page whose last token is at `offset`.
   void recompute_mean(int64_t page, int64_t offset) const {
     const int64_t logical_page = offset / kv.logical_page_size;
@@ -98,7 +141,8 @@ void write_head(const WriteKvParams& params, int64_t head) {
     target.store(page, offset, {params.k.as<float>() + row * kv.head_dim, size},
                  {params.v.as<float>() + row * kv.head_dim, size});
     if (kv.key_stats == nullptr) continue;
-    if (kv.page_score == PageScore::kMinMax) {
+    const bool codes = kv.stats_format == KeyStatsFormat::kInt8;
+    if (kv.page_score == PageScore::kMinMax && !codes) {
       target.widen_bounds(page, offset);
       continue;
     }
@@ -106,7 +150,12 @@ void write_head(const WriteKvParams& params, int64_t head) {
     const int64_t logical_size = kv.logical_page_size;
     const bool more = t + 1 < params.slots.size() && params.slots[t + 1] == slot + 1 &&
                       params.slots[t + 1] / logical_size == slot / logical_size;
-    if (!more) target.recompute_mean(page, offset);
+    if (more) continue;
+    if (codes) {
+      target.recompute_codes(page, offset);
+    } else {
+      target.recompute_mean(page, offset);
+    }
   }
 }
 
@@ -118,6 +167,7 @@ void write_kv(const WriteKvParams& params, ThreadPool* pool) {
   CHECK(params.k.shape == Shape({num_tokens, params.k.dim(1), params.kv.head_dim}));
   CHECK_EQ(static_cast<int64_t>(params.kv_heads.size()), int64_t{params.kv.num_heads});
   CHECK_LE(int64_t{params.kv.head_dim}, kMaxHeadDim);
+  CHECK_EQ(params.kv.head_dim % kBoundsChannels, 0);
   const int64_t grain = num_tokens > kSerialTokens ? 1 : std::max(params.kv.num_heads, 1);
   pool->parallel_for(params.kv.num_heads, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t head = begin; head < end; ++head) write_head(params, head);

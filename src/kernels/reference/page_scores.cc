@@ -20,6 +20,18 @@ float upper_bound(const float* q, const bf16* kmin, const bf16* kmax, int64_t he
   return bound;
 }
 
+// The same of bounds in 8 bits (quant/key_bounds.h).
+float upper_bound(const float* q, const int8_t* codes, const uint8_t* units, int64_t head_dim) {
+  float bound = 0;
+  for (int64_t c = 0; c < head_dim; ++c) {
+    const int64_t group = c / kBoundsChannels;
+    const int64_t min = group * 2 * kBoundsChannels + c % kBoundsChannels;
+    const int8_t code = codes[q[c] > 0 ? min + kBoundsChannels : min];
+    bound += q[c] * (static_cast<float>(code) * bounds_unit(units[group]));
+  }
+  return bound;
+}
+
 float mean_and_spread(const float* q, const bf16* mean, bf16 spread, int64_t head_dim) {
   float at_mean = 0;
   float squares = 0;
@@ -33,6 +45,10 @@ float mean_and_spread(const float* q, const bf16* mean, bf16 spread, int64_t hea
 // U of one query head and one logical page.
 float logical_page_score(const PagedKvView& kv, const float* q, int64_t page_id, int64_t head,
                          int64_t logical_page) {
+  if (kv.stats_format == KeyStatsFormat::kInt8) {
+    return upper_bound(q, kv.bound_codes(page_id, head, logical_page),
+                       kv.bound_units(page_id, head, logical_page), kv.head_dim);
+  }
   if (kv.page_score == PageScore::kMinMax) {
     const bf16* kmin = kv.key_min(page_id, head, logical_page);
     return upper_bound(q, kmin, kmin + kv.head_dim, kv.head_dim);
