@@ -1,10 +1,12 @@
-// The conversions of tensor/dtype.h and quant/kv_format.h on the device, bit for bit.
+// The conversions of tensor/dtype.h, quant/kv_format.h and quant/key_bounds.h on the device, bit
+// for bit.
 #pragma once
 
 #include <cuda_fp16.h>
 
 #include <cstdint>
 
+#include "quant/key_bounds.h"
 #include "tensor/dtype.h"
 
 namespace lserve::cuda {
@@ -40,5 +42,17 @@ __device__ inline f16 f16_nearest(float x) { return {__half_as_ushort(__float2ha
 __device__ inline f16 f16_floor(float x) { return {__half_as_ushort(__float2half_rd(x))}; }
 __device__ inline f16 f16_ceil(float x) { return {__half_as_ushort(__float2half_ru(x))}; }
 inline constexpr uint16_t kF16NaN = 0x7E00;
+
+// bounds_floor and bounds_ceil.
+__device__ inline int code_floor(float x, uint8_t unit) {
+  if (unit == kInfiniteUnit) return -1;
+  const float code = floorf(__fmul_rn(x, bounds_unit(static_cast<uint8_t>(254 - unit))));
+  return static_cast<int>(code) - (__fmul_rn(code, bounds_unit(unit)) > x ? 1 : 0);
+}
+__device__ inline int code_ceil(float x, uint8_t unit) {
+  if (unit == kInfiniteUnit) return 1;
+  const float code = ceilf(__fmul_rn(x, bounds_unit(static_cast<uint8_t>(254 - unit))));
+  return static_cast<int>(code) + (__fmul_rn(code, bounds_unit(unit)) < x ? 1 : 0);
+}
 
 }  // namespace lserve::cuda

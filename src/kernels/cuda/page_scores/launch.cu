@@ -11,24 +11,25 @@ namespace lserve::cuda {
 
 namespace {
 
-template <int kHeadDim, int kHeads, PageScore kScore>
+StatsKind kind_of(const PagedKvView& kv) {
+  if (kv.page_score == PageScore::kMeanStd) return StatsKind::kMeanStd;
+  return kv.stats_format == KeyStatsFormat::kInt8 ? StatsKind::kCodes : StatsKind::kMinMax;
+}
+
+int32_t logical_bytes(const PagedKvView& kv, StatsKind kind) {
+  if (kind == StatsKind::kCodes) return static_cast<int32_t>(kv.codes_block_bytes());
+  return kv.head_dim * (kind == StatsKind::kMinMax ? 2 : 1) * static_cast<int32_t>(sizeof(bf16));
+}
+
+template <int kHeadDim, int kHeads, StatsKind kKind>
 void launch(const PageScoreArgs& args, dim3 grid, cudaStream_t stream) {
-  static constexpr auto kKernel = page_scores_kernel<kHeadDim, kHeads, kScore>;
+  static constexpr auto kKernel = page_scores_kernel<kHeadDim, kHeads, kKind>;
   // Copies under way need all the shared memory that there is; the rest of a kernel needs no cache.
   static const cudaError_t preferred = cudaFuncSetAttribute(
       kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
   CUDA_CHECK(preferred);
   kKernel<<<grid, kScoreThreads, 0, stream>>>(args);
   CUDA_CHECK(cudaGetLastError());
-}
-
-template <int kHeadDim, int kHeads>
-void launch(const PageScoreArgs& args, PageScore score, dim3 grid, cudaStream_t stream) {
-  if (score == PageScore::kMinMax) {
-    launch<kHeadDim, kHeads, PageScore::kMinMax>(args, grid, stream);
-  } else {
-    launch<kHeadDim, kHeads, PageScore::kMeanStd>(args, grid, stream);
-  }
 }
 
 // A score is the same whatever it is. Long lists get more, as long as every place on the device
@@ -43,14 +44,26 @@ int32_t choose_pages_per_warp(int64_t num_pages, int num_sms) {
   return pages;
 }
 
-// Registers for as many heads as the largest item has, up to 8.
+// Registers for as many heads as the largest item has, up to most_heads.
+template <int kHeadDim, StatsKind kKind>
+void choose(const PageScoreArgs& args, int32_t max_q_heads, dim3 grid, cudaStream_t stream) {
+  if (max_q_heads == 1) return launch<kHeadDim, 1, kKind>(args, grid, stream);
+  if (max_q_heads == 2) return launch<kHeadDim, 2, kKind>(args, grid, stream);
+  if (max_q_heads <= 4) return launch<kHeadDim, 4, kKind>(args, grid, stream);
+  launch<kHeadDim, most_heads(kKind), kKind>(args, grid, stream);
+}
+
 template <int kHeadDim>
-void choose(const PageScoreArgs& args, PageScore score, int32_t max_q_heads, dim3 grid,
+void choose(const PageScoreArgs& args, StatsKind kind, int32_t max_q_heads, dim3 grid,
             cudaStream_t stream) {
-  if (max_q_heads == 1) return launch<kHeadDim, 1>(args, score, grid, stream);
-  if (max_q_heads == 2) return launch<kHeadDim, 2>(args, score, grid, stream);
-  if (max_q_heads <= 4) return launch<kHeadDim, 4>(args, score, grid, stream);
-  launch<kHeadDim, 8>(args, score, grid, stream);
+  switch (kind) {
+    case StatsKind::kMinMax:
+      return choose<kHeadDim, StatsKind::kMinMax>(args, max_q_heads, grid, stream);
+    case StatsKind::kMeanStd:
+      return choose<kHeadDim, StatsKind::kMeanStd>(args, max_q_heads, grid, stream);
+    case StatsKind::kCodes:
+      return choose<kHeadDim, StatsKind::kCodes>(args, max_q_heads, grid, stream);
+  }
 }
 
 }  // namespace
@@ -67,10 +80,12 @@ void page_scores(const PageScoreParams& params, Context* context) {
   const auto num_items = static_cast<int64_t>(params.work.size());
   const int32_t pages_per_warp =
       choose_pages_per_warp(num_items * params.max_num_pages, context->num_sms);
+  const StatsKind kind = kind_of(kv);
   const PageScoreArgs args{.q = params.q.as<float>(),
                            .num_q_heads = static_cast<int32_t>(params.q.dim(1)),
                            .key_stats = kv.key_stats,
                            .stats_elements = kv.stats_elements(),
+                           .logical_bytes = logical_bytes(kv, kind),
                            .num_heads = kv.num_heads,
                            .logical_page_size = kv.logical_page_size,
                            .logical_pages = kv.logical_pages(),
@@ -83,9 +98,9 @@ void page_scores(const PageScoreParams& params, Context* context) {
   const int32_t chunks = ceil_div(params.max_num_pages, pages_per_warp * kScoreWarps);
   const dim3 grid(static_cast<unsigned>(num_items), static_cast<unsigned>(chunks));
   if (kv.head_dim == 64) {
-    choose<64>(args, kv.page_score, params.max_q_heads, grid, context->stream);
+    choose<64>(args, kind, params.max_q_heads, grid, context->stream);
   } else {
-    choose<128>(args, kv.page_score, params.max_q_heads, grid, context->stream);
+    choose<128>(args, kind, params.max_q_heads, grid, context->stream);
   }
 }
 

@@ -10,6 +10,9 @@ namespace lserve::cuda {
 
 inline constexpr int kWriteKvWarps = 4;
 inline constexpr int kWriteKvThreads = kWarpSize * kWriteKvWarps;
+// Of a multiprocessor: leaves 64 registers a thread, which is more than is needed. Without it the
+// compiler aims at more CTAs, and spills.
+inline constexpr int kWriteKvCtas = 8;
 
 // One pool, and which of the model's heads it holds.
 struct WriteKvPool {
@@ -21,6 +24,8 @@ struct WriteKvPool {
   int32_t num_heads = 0;
   int32_t logical_page_size = kPageSize;
   PageScore page_score = PageScore::kMinMax;
+  KeyStatsFormat stats_format = KeyStatsFormat::kBF16;
+  int64_t codes_block_bytes = 0;  // kInt8: of a logical page
 };
 
 struct WriteKvArgs {

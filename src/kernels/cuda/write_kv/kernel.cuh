@@ -110,6 +110,51 @@ __device__ void write_min_max(const StoredKeys<Layout>& keys, int first, int las
   }
 }
 
+// `codes`: of the logical page, the units behind them. Neighbouring lanes share a unit.
+template <typename Layout>
+__device__ void write_codes(const StoredKeys<Layout>& keys, int first, int last, int8_t* codes) {
+  constexpr int kChannels = LaneVector<Layout>::kChannels;
+  constexpr int kSharing = kBoundsChannels / kChannels;  // lanes
+  static_assert(kBoundsChannels % kChannels == 0, "a lane's channels have one unit");
+  float min[kChannels];
+  float max[kChannels];
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) {
+    min[i] = __builtin_huge_valf();
+    max[i] = -__builtin_huge_valf();
+  }
+#pragma unroll 4  // several loads under way
+  for (int t = first; t <= last; ++t) {
+    const LaneVector<Layout> key = keys[t];
+#pragma unroll
+    for (int i = 0; i < kChannels; ++i) {
+      if (key.x[i] < min[i]) min[i] = key.x[i];
+      if (key.x[i] > max[i]) max[i] = key.x[i];
+    }
+  }
+  float largest = 0;
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) {
+    if (min[i] > max[i]) min[i] = max[i] = 0;
+    largest = fmaxf(largest, fmaxf(-min[i], max[i]));
+  }
+#pragma unroll
+  for (int distance = 1; distance < kSharing; distance *= 2) {
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, distance));
+  }
+  const uint8_t unit = bounds_unit_code(largest);
+  const int group = keys.lane / kSharing;
+  int8_t* to = codes + group * 2 * kBoundsChannels + keys.lane % kSharing * kChannels;
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) {
+    to[i] = static_cast<int8_t>(code_floor(min[i], unit));
+    to[i + kBoundsChannels] = static_cast<int8_t>(code_ceil(max[i], unit));
+  }
+  if (keys.lane % kSharing == 0) {
+    reinterpret_cast<uint8_t*>(codes)[2 * Layout::kHeadDim + group] = unit;
+  }
+}
+
 // `mean`: this lane's channels.
 template <typename Layout>
 __device__ void write_mean_spread(const StoredKeys<Layout>& keys, int first, int last, bf16* mean,
@@ -161,6 +206,11 @@ __device__ void write_stats(const WriteKvPool& pool, int64_t slot, int32_t head,
       PagePool{pool.tiles, pool.num_heads}.tile<Layout>(static_cast<int32_t>(page), head), lane};
   bf16* stats = pool.key_stats + (page * pool.num_heads + head) * pool.stats_elements;
   const int c = lane * LaneVector<Layout>::kChannels;
+  if (pool.stats_format == KeyStatsFormat::kInt8) {
+    write_codes(keys, first, last,
+                reinterpret_cast<int8_t*>(stats) + logical_page * pool.codes_block_bytes);
+    return;
+  }
   if (pool.page_score == PageScore::kMinMax) {
     write_min_max(keys, first, last, stats + int64_t{logical_page} * 2 * Layout::kHeadDim + c);
     return;
@@ -193,7 +243,7 @@ __device__ void store_run(const WriteKvArgs& args, const WriteKvPool& pool, int6
 }
 
 template <typename Layout>
-__global__ void __launch_bounds__(kWriteKvThreads) write_kv_kernel(WriteKvArgs args) {
+__global__ void __launch_bounds__(kWriteKvThreads, kWriteKvCtas) write_kv_kernel(WriteKvArgs args) {
   const int lane = threadIdx.x % kWarpSize;
   int64_t index = int64_t{blockIdx.x} * kWriteKvWarps + threadIdx.x / kWarpSize;
   const int64_t q_rows = args.num_tokens * args.num_q_heads;

@@ -19,7 +19,9 @@ WriteKvPool pool_of(const WriteKvParams& params) {
           .stats_elements = kv.stats_elements(),
           .num_heads = kv.num_heads,
           .logical_page_size = kv.logical_page_size,
-          .page_score = kv.page_score};
+          .page_score = kv.page_score,
+          .stats_format = kv.stats_format,
+          .codes_block_bytes = kv.codes_block_bytes()};
 }
 
 // k and v of any of the pools: they are the same.
