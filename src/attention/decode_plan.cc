@@ -153,17 +153,13 @@ int32_t DecodePlan::bound_of(int32_t count) {
   return static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(count) - 1) + 1);
 }
 
-void DecodePlan::pad_lists(size_t count) {
-  if (!score.empty()) {
-    CHECK_LE(score.size(), count);
-    score.resize(count);
-    select_num_pages.resize(count, 0);
-    select_rows.resize(count, 0);
-  }
-  if (!gather.empty()) {
-    CHECK_LE(gather.size(), count);
-    gather.resize(count);
-  }
+void DecodePlan::pad(size_t num_work, size_t num_selections) {
+  CHECK_LE(work.size(), num_work);
+  CHECK_LE(score.size(), num_selections);
+  work.resize(num_work);
+  score.resize(num_selections);
+  select_num_pages.resize(num_selections, 0);
+  select_rows.resize(num_selections, 0);
 }
 
 void plan_decode(const BatchView& batch, const HeadPattern& pattern, int64_t layer,

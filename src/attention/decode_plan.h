@@ -45,9 +45,10 @@ struct DecodePlan {
   Bounds bounds() const;
   // To a power of two and one more: a selection of 64 pages has one more before its next refresh.
   static int32_t bound_of(int32_t count);
-  // Makes the lists of selections that are not empty `count` long, by items that have nothing to
-  // do, so that steps need the same launches however many sequences select in them.
-  void pad_lists(size_t count);
+  // Makes `work` num_work items long, and the lists of what is selected num_selections, by items
+  // that have nothing to do: steps of one DecodeShape need the same launches. REQUIRES: none is
+  // longer.
+  void pad(size_t num_work, size_t num_selections);
 };
 
 // Makes room for a sequence of `max_pages` pages, of which a list selects budget_pages (0: none

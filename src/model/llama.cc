@@ -44,15 +44,14 @@ void Llama::reserve_decode(int64_t num_sequences, int64_t max_pages) {
 }
 
 AttentionCounts Llama::forward(const Step& step, KvCache& cache) {
-  const int64_t n = step.num_tokens();
-  CHECK_LE(n, workspace_.limits.max_tokens);
+  CHECK_LE(step.num_tokens(), workspace_.limits.max_tokens);
   AttentionCounts counts;
   plan(step, &counts);
   lists_.upload(backend_);
-  if (step.prefill.sequences.empty()) {
-    backend_.run_graph(graph_key(n), [&] { run_layers(n, cache); });
+  if (repeats_) {
+    backend_.run_graph(graph_key(), [&] { run_layers(shape_.num_rows, cache); });
   } else {
-    run_layers(n, cache);
+    run_layers(step.num_tokens(), cache);
   }
   return counts;
 }
@@ -114,7 +113,7 @@ void Llama::fill(const Step& step, KvCache& cache, std::span<const float> values
   const auto width = static_cast<size_t>(config_.num_kv_heads * config_.head_dim);
   CHECK_GE(values.size(), 3 * n * width);
   lists_.clear();
-  place_shared(step);
+  place_shared(step, step.num_tokens());
   lists_.upload(backend_);
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     // Each layer another part of the values.

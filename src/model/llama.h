@@ -12,6 +12,7 @@
 
 #include "attention/attention_config.h"
 #include "attention/decode_plan.h"
+#include "attention/decode_shape.h"
 #include "attention/head_pattern.h"
 #include "attention/prefill_plan.h"
 #include "checkpoint/model_config.h"
@@ -33,8 +34,10 @@ class Llama {
                                                AttentionConfig attention, HeadPattern pattern,
                                                Backend& backend);
 
-  // Runs the step. Its tokens have slots in `cache`. REQUIRES: at most max_tokens of the workspace.
-  // The hidden states stay in the workspace for logits() until the next call.
+  // Runs the step. Its tokens have slots in `cache`. REQUIRES: at most max_tokens of the workspace,
+  // and num_sequences of the lists. The hidden states stay in the workspace for logits() until the
+  // next call; a decode step is padded where the backend has graphs (attention/decode_shape.h), by
+  // rows behind those of the step.
   AttentionCounts forward(const Step& step, KvCache& cache);
   // Logits of `count` rows of the last step from `first` on: [count, vocab_size], f32, valid until
   // the next call. kFew: to draw from, the same bits after a prompt as after a decode step.
@@ -81,14 +84,18 @@ class Llama {
 
   // Plans the step for every layer and puts its lists into the backend's memory.
   void plan(const Step& step, AttentionCounts* counts);
-  void place_shared(const Step& step);
+  // For `num_rows` rows: those of the step, and padding.
+  void place_shared(const Step& step, int64_t num_rows);
+  template <typename T>
+  std::span<const T> place_rows(const std::vector<T>& of_tokens, int64_t num_rows, T padding);
   void place_prefill(const Step& step, int64_t layer, AttentionCounts* counts);
   void place_decode(const Step& step, int64_t layer, AttentionCounts* counts);
-  void place_gather(const Step& step);
-  // Selections that the step's sequences read in a layer, if all of them are beyond the budget.
-  size_t num_selections(const Step& step, int64_t layer) const;
+  void place_gather();
+  // Of a layer, if all rows of the step are sequences, and where any selects all do.
+  size_t most_selections(int64_t layer) const;
+  size_t most_work(int64_t layer) const;
   // Tells steps with other launches apart. REQUIRES: a step without prefill.
-  uint64_t graph_key(int64_t num_tokens) const;
+  uint64_t graph_key() const;
 
   void run_layers(int64_t num_tokens, const KvCache& cache);
   void attend(int64_t num_tokens, int64_t layer, const KvCache& cache);
@@ -120,7 +127,10 @@ class Llama {
   StepLists lists_;
   SharedLists shared_;
   std::vector<LayerLists> layer_lists_;  // [num_layers]
-  RowCount rows_ = RowCount::kMany;      // of the step
+  // Of the step:
+  RowCount rows_ = RowCount::kMany;
+  bool repeats_ = false;  // by a graph
+  DecodeShape shape_;     // REQUIRES: repeats_
   PrefillPlan prefill_plan_;
   DecodePlan decode_plan_;
   // What decode_plan_ gathers: of one layer's new selections, of all layers' older ones.

@@ -1,5 +1,6 @@
 // What Llama does before the first operation of a step: plans of all layers, brought into the
 // backend's memory.
+#include <algorithm>
 #include <utility>
 
 #include "base/hash.h"
@@ -40,35 +41,53 @@ Status Llama::place_pattern() {
 }
 
 void Llama::plan(const Step& step, AttentionCounts* counts) {
-  rows_ = step.prefill.sequences.empty() ? RowCount::kFew : RowCount::kMany;
+  const bool decodes = step.prefill.sequences.empty();
+  rows_ = decodes ? RowCount::kFew : RowCount::kMany;
+  repeats_ = decodes && backend_.has_graphs();
+  if (repeats_) {
+    const int64_t rows = decode_bucket(step.num_tokens(), lists_.limits().num_sequences);
+    shape_ = decode_shape(step.decode, attention_, config_.num_layers, rows);
+  }
   lists_.clear();
   gather_.clear();
-  place_shared(step);
+  place_shared(step, repeats_ ? shape_.num_rows : step.num_tokens());
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     place_prefill(step, layer, counts);
     place_decode(step, layer, counts);
   }
-  place_gather(step);
+  place_gather();
 }
 
-void Llama::place_shared(const Step& step) {
-  using Region = StepLists::Region;
-  const int64_t n = step.num_tokens();
-  shared_.token_ids = lists_.add(Region::kLists, std::span(std::as_const(step.token_ids))).device;
-  const auto angles =
-      lists_.reserve<float>(Region::kLists, static_cast<size_t>(n * config_.head_dim));
+template <typename T>
+std::span<const T> Llama::place_rows(const std::vector<T>& of_tokens, int64_t num_rows, T padding) {
+  if (of_tokens.empty()) return {};  // slots of a pool that has no heads
+  const auto room = lists_.reserve<T>(StepLists::Region::kLists, static_cast<size_t>(num_rows));
+  std::fill(std::copy(of_tokens.begin(), of_tokens.end(), room.host.begin()), room.host.end(),
+            padding);
+  return room.device;
+}
+
+void Llama::place_shared(const Step& step, int64_t num_rows) {
+  shared_.token_ids = place_rows(step.token_ids, num_rows, int32_t{0});
+  const auto angles = lists_.reserve<float>(StepLists::Region::kLists,
+                                            static_cast<size_t>(num_rows * config_.head_dim));
   fill_cos_sin(rope_frequencies_, config_.rope.attention_factor, step.positions, angles.host);
-  shared_.cos_sin = TensorView(angles.device.data(), {n, 2, config_.head_dim / 2});
+  const auto of_tokens = static_cast<size_t>(step.num_tokens() * config_.head_dim);
+  std::fill(angles.host.begin() + static_cast<std::ptrdiff_t>(of_tokens), angles.host.end(), 0.0F);
+  shared_.cos_sin = TensorView(angles.device.data(), {num_rows, 2, config_.head_dim / 2});
   for (const HeadClass c : {HeadClass::kRetrieval, HeadClass::kStreaming}) {
     const size_t i = index_of(c);
-    shared_.slots[i] = lists_.add(Region::kLists, std::span(std::as_const(step.slots[i]))).device;
+    shared_.slots[i] = place_rows(step.slots[i], num_rows, kNoSlot);
     const auto place = [&](const BatchView& batch) {
       return lists_.add(page_id_region(c), std::span(std::as_const(batch.page_ids[i]))).device;
     };
     shared_.prefill_pages[i] = place(step.prefill);
-    shared_.decode_pages[i] = place(step.decode);
+    const std::span<const int32_t> decode_pages = place(step.decode);
+    // To the end of the region: what a step repeats must not depend on how many there are.
+    const std::span<const int32_t> all = lists_.whole<int32_t>(page_id_region(c));
+    shared_.decode_pages[i] = all.subspan(static_cast<size_t>(decode_pages.data() - all.data()));
   }
-  shared_.spans = lists_.whole<PageSpan>(Region::kSpans);
+  shared_.spans = lists_.whole<PageSpan>(StepLists::Region::kSpans);
 }
 
 void Llama::place_prefill(const Step& step, int64_t layer, AttentionCounts* counts) {
@@ -108,8 +127,14 @@ void Llama::place_decode(const Step& step, int64_t layer, AttentionCounts* count
     (is_new ? select_gather_ : gather_).push_back(work);
   }
   CHECK_EQ(select_gather_.size(), plan.select_rows.size());
-  plan.pad_lists(num_selections(step, layer));
-  select_gather_.resize(plan.score.size());
+  lists.bounds = plan.bounds();
+  if (repeats_) {
+    const bool selects = shape_.selects && (!shape_.together || !plan.score.empty());
+    const size_t selections = selects ? most_selections(layer) : 0;
+    plan.pad(most_work(layer), selections);
+    select_gather_.resize(selections);
+    lists.bounds.max_num_pages = selections > 0 ? DecodePlan::bound_of(shape_.max_num_pages) : 0;
+  }
   const auto place = [&](const auto& list) {
     return lists_.add(StepLists::Region::kLists, std::span(list)).device;
   };
@@ -118,30 +143,33 @@ void Llama::place_decode(const Step& step, int64_t layer, AttentionCounts* count
   lists.select_num_pages = place(std::as_const(plan.select_num_pages));
   lists.select_rows = place(std::as_const(plan.select_rows));
   lists.select_gather = place(std::as_const(select_gather_));
-  lists.bounds = plan.bounds();
 }
 
-// Selections of earlier steps are known before the first layer: one launch serves all layers. Their
-// list is padded as those of a layer are.
-void Llama::place_gather(const Step& step) {
-  if (!gather_.empty()) {
+// Selections of earlier steps are known before the first layer: one launch serves all layers.
+void Llama::place_gather() {
+  if (repeats_ && shape_.selects && attention_.reuse_interval > 1) {
     size_t most = 0;
-    for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
-      most += num_selections(step, layer);
-    }
+    for (int64_t layer = 0; layer < config_.num_layers; ++layer) most += most_selections(layer);
+    CHECK_LE(gather_.size(), most);
     gather_.resize(most);
   }
   shared_.gather = lists_.add(StepLists::Region::kLists, std::span(std::as_const(gather_))).device;
 }
 
-size_t Llama::num_selections(const Step& step, int64_t layer) const {
+size_t Llama::most_selections(int64_t layer) const {
   const auto group = static_cast<int32_t>(config_.gqa_group_size());
-  return step.decode.sequences.size() * pattern_.heads(layer, HeadClass::kRetrieval).size() *
-         static_cast<size_t>(attention_.lists_per_kv_head(group));
+  return static_cast<size_t>(shape_.num_rows * attention_.lists_per_kv_head(group)) *
+         pattern_.heads(layer, HeadClass::kRetrieval).size();
 }
 
-uint64_t Llama::graph_key(int64_t num_tokens) const {
-  const int64_t of_step[] = {num_tokens, static_cast<int64_t>(shared_.gather.size())};
+size_t Llama::most_work(int64_t layer) const {
+  const auto rows = static_cast<size_t>(shape_.num_rows);
+  if (!shape_.selects) return rows * static_cast<size_t>(config_.num_kv_heads);
+  return most_selections(layer) + rows * pattern_.heads(layer, HeadClass::kStreaming).size();
+}
+
+uint64_t Llama::graph_key() const {
+  const int64_t of_step[] = {shape_.num_rows, static_cast<int64_t>(shared_.gather.size())};
   uint64_t key = hash64(std::as_bytes(std::span(of_step)), 0);
   for (const LayerLists& lists : layer_lists_) {
     const int64_t sizes[] = {static_cast<int64_t>(lists.decode_work.size()),

@@ -65,6 +65,7 @@ int64_t StepLists::planned_bytes(const StepLimits& limits) {
 
 Result<StepLists> StepLists::create(const StepLimits& limits, Backend& backend) {
   StepLists lists;
+  lists.limits_ = limits;
   lists.extents_ = extents(limits);
   const auto bytes = static_cast<size_t>(planned_bytes(limits));
   lists.host_ = allocate_host(bytes);

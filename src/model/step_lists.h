@@ -20,7 +20,7 @@ namespace lserve {
 // The largest step there will be.
 struct StepLimits {
   int64_t max_tokens = 0;
-  int64_t num_sequences = 1;
+  int64_t num_sequences = 1;  // of a decode step, and rows that pad it
   int64_t num_layers = 0;
   int64_t num_kv_heads = 0;
   int64_t num_q_heads = 0;
@@ -36,6 +36,8 @@ class StepLists {
   static int64_t planned_bytes(const StepLimits& limits);
   // kMemory. `backend` must outlive the lists.
   static Result<StepLists> create(const StepLimits& limits, Backend& backend);
+
+  const StepLimits& limits() const { return limits_; }
 
   // Forgets the lists of the step before.
   void clear() { used_ = {}; }
@@ -80,6 +82,7 @@ class StepLists {
   // Where the next `bytes` bytes of a region begin.
   int64_t take(Region region, int64_t bytes);
 
+  StepLimits limits_;
   std::array<Extent, kNumRegions> extents_;
   std::array<int64_t, kNumRegions> used_{};  // bytes
   Buffer host_;

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "kernels/forwarding_backend.h"
 #include "support/engine_harness.h"
 #include "support/model_files.h"
 
@@ -135,6 +136,54 @@ TEST_P(DecodeAllocations, ThereAreNoneAfterTheFirstSteps) {
   // More than one page boundary and, with a selection, many refreshes were among them.
   EXPECT_GE(steps, 3 * kPageSize);
   EXPECT_EQ(engine.counts().refreshes > 0, has_page_selection(GetParam().mode));
+}
+
+// As a backend with graphs is called, but that it runs operations as they come.
+class PaddedBackend final : public ForwardingBackend {
+ public:
+  using ForwardingBackend::ForwardingBackend;
+  bool has_graphs() const override { return true; }
+};
+
+// Sequences join and leave: batches of all sizes, padded to their buckets, have their memory since
+// loading.
+TEST_P(DecodeAllocations, ThereAreNoneForPaddedBatches) {
+  if (!LSERVE_COUNTS_ALLOCATIONS) GTEST_SKIP() << "a sanitizer owns the allocator";
+  constexpr int64_t kMost = 6;
+  EngineConfig config;
+  config.model_path = "random:tiny";
+  config.mode = GetParam().mode;
+  config.kv_format = GetParam().format;
+  config.num_sequences = kMost;
+  config.max_model_len = 1024;
+  config.attention.token_budget = 512;
+  config.attention.page_score = GetParam().page_score;
+  config.attention.selector_group = GetParam().selector_group;
+  auto backend = std::make_unique<PaddedBackend>(make_backend({.num_threads = 2}).value());
+  auto plan = make_engine_plan(config, *backend, MemoryCheck::kEnforce).value();
+  const auto engine = Engine::load(std::move(plan), std::move(backend), {}).value();
+  std::vector<Sequence> sequences;
+  for (int64_t i = 0; i < kMost; ++i) {
+    sequences.push_back(engine->new_sequence(i));
+    const int64_t tokens = GetParam().prompt_tokens + 13 * i;
+    ASSERT_TRUE(engine->fill(sequences.back(), tokens, 1).ok());
+  }
+  std::vector<Sequence*> all;
+  for (Sequence& sequence : sequences) all.push_back(&sequence);
+  const std::vector<int32_t> tokens(all.size(), 7);
+  // The first step of each kind warms up the threads' scratch.
+  constexpr size_t kOrder[] = {6, 1, 2, 3, 4, 5, 6, 5, 3, 1, 2, 4};
+  for (int64_t step = 0; step < 120; ++step) {
+    const size_t count = kOrder[static_cast<size_t>(step) % std::size(kOrder)];
+    g_allocations = 0;
+    g_counting = step >= 2;
+    const Status status =
+        engine->decode(std::span(all).first(count), std::span(tokens).first(count));
+    g_counting = false;
+    ASSERT_TRUE(status.ok()) << status.message();
+    ASSERT_EQ(g_allocations.load(), 0) << count << " sequences, step " << step;
+  }
+  EXPECT_EQ(engine->counts().refreshes > 0, has_page_selection(GetParam().mode));
 }
 
 // A prompt below the budget: the selection begins while tokens are counted.

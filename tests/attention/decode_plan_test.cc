@@ -161,27 +161,25 @@ TEST(DecodePlan, BoundsOfCountsGrowSlowly) {
   EXPECT_EQ(DecodePlan::bound_of(64), DecodePlan::bound_of(65));
 }
 
-// What pads a list has nothing to do, and a list of nothing stays one.
+// What pads a list has nothing to do.
 TEST(DecodePlan, PaddedListsHaveNothingMoreToDo) {
   DecodePlan plan;
-  plan.pad_lists(8);
-  EXPECT_TRUE(plan.score.empty());
-  EXPECT_TRUE(plan.gather.empty());
+  plan.work.push_back({.seq_idx = 5, .num_spans = 9});
   plan.score.push_back({.kv_len = 900});
   plan.select_num_pages.push_back(15);
   plan.select_rows.push_back(3);
-  plan.gather.push_back({.row = 3, .kv_len = 900});
-  plan.pad_lists(8);
+  plan.pad(6, 8);
+  ASSERT_EQ(plan.work.size(), 6U);
   ASSERT_EQ(plan.score.size(), 8U);
   ASSERT_EQ(plan.select_num_pages.size(), 8U);
   ASSERT_EQ(plan.select_rows.size(), 8U);
-  ASSERT_EQ(plan.gather.size(), 8U);
+  EXPECT_EQ(plan.work[0].num_spans, 9);
   EXPECT_EQ(plan.score[0].kv_len, 900);
-  EXPECT_EQ(plan.gather[0].kv_len, 900);
+  EXPECT_EQ(plan.select_num_pages[0], 15);
+  for (size_t i = 1; i < 6; ++i) EXPECT_EQ(plan.work[i].num_spans, 0);
   for (size_t i = 1; i < 8; ++i) {
     EXPECT_EQ(plan.score[i].kv_len, 0);
     EXPECT_EQ(plan.select_num_pages[i], 0);
-    EXPECT_EQ(plan.gather[i].kv_len, 0);
   }
 }
 

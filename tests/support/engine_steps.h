@@ -18,20 +18,24 @@ namespace lserve::test {
 inline constexpr std::array<int64_t, 3> kPromptTokens = {500, 1300, 100};
 
 inline std::unique_ptr<Engine> open_tiny(AttentionMode mode, int64_t num_sequences,
-                                         const BackendOptions& options) {
+                                         std::unique_ptr<Backend> backend) {
   EngineConfig config;
   config.model_path = "random:tiny";
   config.mode = mode;
   config.attention.token_budget = 512;
   config.num_sequences = num_sequences;
   config.max_model_len = 2048;
-  auto backend = make_backend(device_under_test(options));
-  CHECK(backend.ok());
-  auto plan = make_engine_plan(config, **backend, MemoryCheck::kEnforce);
+  auto plan = make_engine_plan(config, *backend, MemoryCheck::kEnforce);
   CHECK(plan.ok());
-  auto engine = Engine::load(std::move(plan).value(), std::move(backend).value(), {});
+  auto engine = Engine::load(std::move(plan).value(), std::move(backend), {});
   CHECK(engine.ok());
   return std::move(engine).value();
+}
+inline std::unique_ptr<Engine> open_tiny(AttentionMode mode, int64_t num_sequences,
+                                         const BackendOptions& options) {
+  auto backend = make_backend(device_under_test(options));
+  CHECK(backend.ok());
+  return open_tiny(mode, num_sequences, std::move(backend).value());
 }
 
 // A sequence that has read its prompt, of kPromptTokens[which] tokens.
