@@ -166,7 +166,7 @@ Expected element(const Matrix& w, int64_t row, std::span<const float> x, Activat
 Activations activations_of(const BackendCase& backend, WeightFormat format, bool precise,
                            RowCount rows = RowCount::kMany) {
   if (backend.bf16_matrices) {
-    if (rows == RowCount::kFew) return Activations::kExact;
+    if (rows == RowCount::kFew) return Activations::kBf16Precise;
     return precise ? Activations::kBf16Precise : Activations::kBf16;
   }
   if (backend.is_reference || !is_block_quantised(format)) return Activations::kExact;

@@ -1,166 +1,211 @@
-// Matrix times a few rows at the speed of the weights: each is read once for up to kMaxTokens rows
-// of x.
+// Matrix times a few rows at the speed of the weights, on tensor cores: each weight is read once
+// for up to kMaxTokens rows of x. docs/kernels/linear.md has the schedule and what it costs.
 //
-// A warp computes two outputs (rows of W) for all rows of x of its slice; where W has few rows, 2
-// or 4 warps share the columns of the same two. A lane takes 8 columns of every 256, in ascending
-// order, in float32; then come the lanes, then the warps. This order depends on W's shape alone: so
-// a row's bits depend neither on the other rows of x nor on how many there are.
+// A row's bits depend on W's shape alone (few_config.h): neither on the other rows of x, which are
+// other columns of the matrix instructions, nor on how many there are.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
-#include "kernels/cuda/common/numbers.cuh"
 #include "kernels/cuda/common/warp.cuh"
-#include "kernels/cuda/linear/linear_kernels.h"
+#include "kernels/cuda/linear/few_config.h"
+#include "kernels/cuda/linear/few_formats.cuh"
+#include "kernels/cuda/linear/few_output.cuh"
+#include "kernels/cuda/ptx/cp_async.cuh"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
+#include "kernels/cuda/ptx/load_shared.cuh"
+#include "kernels/cuda/ptx/shared_address.cuh"
+#include "kernels/cuda/ptx/streamed_copy.cuh"
 
 namespace lserve::cuda {
 
-inline constexpr int kFewWarps = 4;
-inline constexpr int kFewThreads = kFewWarps * kWarpSize;
-inline constexpr int kRowsPerWarp = 2;
-inline constexpr int kMaxTokens = 8;
-inline constexpr int kLaneColumns = 8;  // 16 bytes of bf16
-inline constexpr int kChunkColumns = kLaneColumns * kWarpSize;
+// A warp's share of W on its way through its ring: stages of 128 bytes of 16 rows, in the order in
+// which they are used. Rows and columns that W does not have become zeros.
+//
+// Units of odd rows have their halves swapped, so that 8 lanes read or write 32 different banks.
+class WeightStream {
+ public:
+  __device__ WeightStream(const FewOutput& output, const FewWork& work, int row_bytes,
+                          std::byte* ring)
+      : row_bytes_(row_bytes),
+        ring_(ptx::shared_address(ring)),
+        policy_(ptx::evict_first_policy()) {
+    const int lane = threadIdx.x % kWarpSize;
+    const int warp = threadIdx.x / kWarpSize;
+    const int row = lane / kUnits;
+    const int unit = lane % kUnits;
+    const int column = work.begin * kSliceBytes + warp * kWarpBytes + unit * kUnitBytes;
+    bytes_left_ = row_bytes - column;
+    rows_left_ = output.rows - work.first_row - row;
+    from_ = static_cast<const std::byte*>(output.weight) +
+            int64_t{work.first_row + row} * row_bytes + column;
+    to_ = ring_ + row * kRowBytes + (unit ^ (row % 2 * kUnits / 2)) * kUnitBytes;
+  }
 
-struct FewOutput {
-  const bf16* weight = nullptr;  // [rows, columns]
-  const float* bias = nullptr;   // [rows] or null
-  float* out = nullptr;          // [num_tokens] rows of out_stride
-  int64_t out_stride = 0;
-  int32_t rows = 0;
-  int32_t splits = 1;     // warps that share the columns of a row
-  int32_t first_cta = 0;  // blockIdx.x
-  float scale = 1;        // of W x
-  bool accumulate = false;
-};
-
-struct FewArgs {
-  FewOutput outputs[kMaxFewOutputs];
-  int32_t num_outputs = 0;
-  const float* x = nullptr;  // [num_tokens] rows of x_stride
-  int64_t x_stride = 0;
-  int32_t columns = 0;
-  int32_t num_tokens = 0;
-};
-
-template <int kTokens>
-using FewSums = float[kTokens][kRowsPerWarp];
-
-__device__ inline void widen(const uint4& packed, float (&w)[kLaneColumns]) {
-  w[0] = low_half(packed.x);
-  w[1] = high_half(packed.x);
-  w[2] = low_half(packed.y);
-  w[3] = high_half(packed.y);
-  w[4] = low_half(packed.z);
-  w[5] = high_half(packed.z);
-  w[6] = low_half(packed.w);
-  w[7] = high_half(packed.w);
-}
-
-// The lane's part of the products. `rows` and `tokens` are pointers to the rows of W and x.
-template <int kTokens>
-__device__ void sum_vectors(const bf16* const (&rows)[kRowsPerWarp], const float* x,
-                            int64_t x_stride, int last_token, int columns, int first_chunk,
-                            int chunk_step, FewSums<kTokens>& sums) {
-  const int lane = threadIdx.x % kWarpSize;
-#pragma unroll 2
-  for (int c = first_chunk * kChunkColumns + lane * kLaneColumns; c < columns;
-       c += chunk_step * kChunkColumns) {
-    float w[kRowsPerWarp][kLaneColumns];
+  // Starts the next stage, which is number kStage of its slice: half kStage % 2 of a row tile.
+  template <int kStage>
+  __device__ void start() {
+    constexpr int kHalf = kStage % 2 * kRowBytes;
+    constexpr int kTile = kStage / 2 * kTileRows;
+    const std::byte* from = from_;
 #pragma unroll
-    for (int r = 0; r < kRowsPerWarp; ++r) {
-      widen(__ldcs(reinterpret_cast<const uint4*>(rows[r] + c)), w[r]);
+    for (int i = 0; i < kTileRows; i += kCopyRows) {
+      ptx::streamed_copy_16(to_ + kStage % kStages * kStageBytes + i * kRowBytes, from + kHalf,
+                            kHalf < bytes_left_ && kTile + i < rows_left_, policy_);
+      from += kCopyRows * row_bytes_;
     }
+    if constexpr (kHalf > 0) from_ = from;
+    if constexpr (kStage == 2 * kRowTiles - 1) {  // on to the next slice
+      from_ += kSliceBytes - kBlockRows * row_bytes_;
+      bytes_left_ -= kSliceBytes;
+    }
+  }
+
+  // Unit t of half a segment, of the rows g and g + 8: the operands of two depths.
+  template <int kStage>
+  __device__ void read(int half, ptx::FragmentA (&weights)[2]) const {
+    const int lane = threadIdx.x % kWarpSize;
+    const int row = lane / 4;
+    const uint32_t at = ring_ + kStage % kStages * kStageBytes + row * kRowBytes +
+                        (lane % 4 + (half ^ row % 2) * kUnits / 2) * kUnitBytes;
+    const uint4 upper = ptx::load_shared_16(at);
+    const uint4 lower = ptx::load_shared_16(at + kTileRows / 2 * kRowBytes);
+    weights[0] = {{upper.x, lower.x, upper.y, lower.y}};
+    weights[1] = {{upper.z, lower.z, upper.w, lower.w}};
+  }
+
+ private:
+  static constexpr int kRowBytes = kStageBytes / kTileRows;
+  static constexpr int kUnits = kRowBytes / kUnitBytes;
+  static constexpr int kCopyRows = kWarpSize / kUnits;  // of one instruction
+
+  const std::byte* from_;  // the lane's unit of the first row that it copies of the next tile
+  int row_bytes_;
+  int bytes_left_;  // of the row, from there on
+  int rows_left_;   // of W, below the lane's first
+  uint32_t ring_;
+  uint32_t to_;
+  uint64_t policy_;
+};
+
+// The warp's columns of a slice of x: 4 units a lane, for kTokenTiles times 8 rows. In place of
+// rows and columns that x does not have are others of the same rows: sums of the former go nowhere,
+// and the latter meet zeros of W. (0 times infinity is NaN, but in a row that has an infinity
+// already.)
+template <typename Format, int kTokenTiles>
+struct SliceOfX {
+  static constexpr int kUnits = kWarpBytes / (4 * kUnitBytes);
+  typename Format::Unit units[kTokenTiles][kUnits];
+
+  __device__ void load(const FewArgs& args, int first_token, int slice) {
+    const int lane = threadIdx.x % kWarpSize;
+    const int warp = threadIdx.x / kWarpSize;
+    const int column =
+        (slice * kSliceBytes + warp * kWarpBytes + lane % 4 * kUnitBytes) / Format::kElementBytes;
 #pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-      const auto* at = reinterpret_cast<const float4*>(x + min(t, last_token) * x_stride + c);
-      const float4 low = __ldg(at);
-      const float4 high = __ldg(at + 1);
-      const float v[kLaneColumns] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+    for (int n = 0; n < kTokenTiles; ++n) {
+      const int token = min(first_token + n * kTileTokens + lane / 4, args.num_tokens - 1);
+      const auto* x =
+          static_cast<const typename Format::Activation*>(args.x) + token * args.x_stride;
 #pragma unroll
-      for (int r = 0; r < kRowsPerWarp; ++r) {
-#pragma unroll
-        for (int i = 0; i < kLaneColumns; ++i) sums[t][r] = __fmaf_rn(w[r][i], v[i], sums[t][r]);
+      for (int u = 0; u < kUnits; ++u) {
+        units[n][u] = Format::load(
+            x + min(column + u * 4 * Format::kUnitColumns, args.columns - Format::kUnitColumns));
       }
     }
   }
-}
+};
 
-// The same where rows do not begin at multiples of 16 bytes: a lane takes every 32nd column.
-template <int kTokens>
-__device__ void sum_scalars(const bf16* const (&rows)[kRowsPerWarp], const float* x,
-                            int64_t x_stride, int last_token, int columns, int first_chunk,
-                            int chunk_step, FewSums<kTokens>& sums) {
-  const int lane = threadIdx.x % kWarpSize;
-  for (int c = first_chunk * kWarpSize + lane; c < columns; c += chunk_step * kWarpSize) {
-    float w[kRowsPerWarp];
-#pragma unroll
-    for (int r = 0; r < kRowsPerWarp; ++r) w[r] = float_of(rows[r][c]);
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-      const float v = x[min(t, last_token) * x_stride + c];
-#pragma unroll
-      for (int r = 0; r < kRowsPerWarp; ++r) sums[t][r] = __fmaf_rn(w[r], v, sums[t][r]);
-    }
+template <typename Format, int kTokenTiles>
+using FewSums = typename Format::Sums[kRowTiles][kTokenTiles];
+
+// The first stages of a warp's first slice: all of the ring but one.
+template <int kStage = 0>
+__device__ void start_stages(WeightStream& stream) {
+  if constexpr (kStage < kStages - 1) {
+    stream.start<kStage>();
+    ptx::cp_async_commit();
+    start_stages<kStage + 1>(stream);
   }
 }
 
-__device__ inline void store_few(const FewOutput& output, int64_t token, int row, float sum) {
-  float value = __fmul_rn(sum, output.scale);
-  if (output.bias != nullptr) value = __fadd_rn(value, output.bias[row]);
-  float* out = output.out + token * output.out_stride + row;
-  *out = output.accumulate ? __fadd_rn(*out, value) : value;
+// Stage kStage of a slice and all that follow it.
+template <typename Format, int kTokenTiles, int kStage = 0>
+__device__ void multiply_slice(WeightStream& stream, bool is_last,
+                               const SliceOfX<Format, kTokenTiles>& x,
+                               FewSums<Format, kTokenTiles>& sums) {
+  constexpr int kSliceStages = 2 * kRowTiles;
+  static_assert(kSliceStages % kStages == 0, "a stage is in the same place in every slice");
+  if constexpr (kStage < kSliceStages) {
+    constexpr int kNext = kStage + kStages - 1;
+    ptx::cp_async_wait<kStages - 2>();
+    __syncwarp();  // all lanes' copies are there, and the stage before this one is free
+    if constexpr (kNext < kSliceStages) {
+      stream.start<kNext>();
+    } else if (!is_last) {
+      stream.start<kNext - kSliceStages>();
+    }
+    ptx::cp_async_commit();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      ptx::FragmentA weights[2];
+      stream.read<kStage>(half, weights);
+#pragma unroll
+      for (int step = 0; step < Format::kSteps; ++step) {
+#pragma unroll
+        for (int n = 0; n < kTokenTiles; ++n) {
+          Format::multiply(sums[kStage / 2][n], weights[step], x.units[n][kStage % 2 * 2 + half],
+                           step);
+        }
+      }
+    }
+    multiply_slice<Format, kTokenTiles, kStage + 1>(stream, is_last, x, sums);
+  }
 }
 
-// blockIdx.x: the CTAs of the outputs one after the other; blockIdx.y: slices of kMaxTokens rows.
-template <int kTokens, bool kVectors>
-__global__ __launch_bounds__(kFewThreads) void few_rows_kernel(
+constexpr int few_ctas_per_sm(int token_tiles) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  return token_tiles == 1 ? 2 : 1;  // copies take more registers there
+#else
+  return token_tiles <= 2 ? 2 : 1;
+#endif
+}
+
+// blockIdx.y: the CTAs of the outputs, one after the other. blockIdx.x: slices of kTokenTiles * 8
+// rows of x, which run side by side, so that they share W in L2.
+template <typename Format, int kTokenTiles>
+__global__ __launch_bounds__(kFewThreads, few_ctas_per_sm(kTokenTiles)) void few_rows_kernel(
     const __grid_constant__ FewArgs args) {
-  __shared__ float parts[kFewWarps][kTokens][kRowsPerWarp];
-  int o = 0;
-  while (o + 1 < args.num_outputs && args.outputs[o + 1].first_cta <= int(blockIdx.x)) ++o;
-  const FewOutput& output = args.outputs[o];
+  extern __shared__ __align__(128) std::byte shared[];
+  __shared__ FewWork work;  // there is no register to spare for it in the loop
   const int warp = threadIdx.x / kWarpSize;
-  const int splits = output.splits;
-  const int groups = kFewWarps / splits;  // of warps with the same rows of W
-  const int first_row = ((int(blockIdx.x) - output.first_cta) * groups) * kRowsPerWarp;
-  const int first_token = blockIdx.y * kMaxTokens;
-  const int tokens = min(kTokens, args.num_tokens - first_token);
-  const float* x = args.x + first_token * args.x_stride;
-
-  FewSums<kTokens> sums = {};
-  const bf16* rows[kRowsPerWarp];
-#pragma unroll
-  for (int r = 0; r < kRowsPerWarp; ++r) {
-    const int row = first_row + warp / splits * kRowsPerWarp + r;
-    rows[r] = output.weight + int64_t{min(row, output.rows - 1)} * args.columns;
-  }
-  if constexpr (kVectors) {
-    sum_vectors<kTokens>(rows, x, args.x_stride, tokens - 1, args.columns, warp % splits, splits,
-                         sums);
-  } else {
-    sum_scalars<kTokens>(rows, x, args.x_stride, tokens - 1, args.columns, warp % splits, splits,
-                         sums);
-  }
-#pragma unroll
-  for (int t = 0; t < kTokens; ++t) {
-#pragma unroll
-    for (int r = 0; r < kRowsPerWarp; ++r) {
-      const float sum = sum_over_warp(sums[t][r]);
-      if (threadIdx.x % kWarpSize == 0) parts[warp][t][r] = sum;
-    }
-  }
+  const int row_bytes = args.columns * Format::kElementBytes;
+  std::byte* ring = shared + warp * kStages * kStageBytes;
+  const FewWork planned = few_work(args, row_bytes);
+  if (threadIdx.x == 0) work = planned;
+  WeightStream stream(args.outputs[planned.output], planned, row_bytes, ring);
+  // The slice behind the warp's last.
+  const auto end_of_warp = [&](int end) {
+    return end - ((end - 1) * kSliceBytes + warp * kWarpBytes < row_bytes ? 0 : 1);
+  };
+  int slice = planned.begin;
+  FewSums<Format, kTokenTiles> sums = {};
+  if (slice < end_of_warp(planned.end)) start_stages(stream);
   __syncthreads();
-  const int count = groups * kRowsPerWarp;  // rows of W
-  for (int i = threadIdx.x; i < tokens * count; i += kFewThreads) {
-    const int t = i / count;
-    const int row = i % count;
-    if (first_row + row >= output.rows) continue;
-    const int group = row / kRowsPerWarp;
-    float sum = 0;
-    for (int s = 0; s < splits; ++s) sum += parts[group * splits + s][t][row % kRowsPerWarp];
-    store_few(output, first_token + t, first_row + row, sum);
+  ptx::wait_for_previous_grid();
+  ptx::let_next_grid_start();
+  while (slice < end_of_warp(work.end)) {
+    SliceOfX<Format, kTokenTiles> x;
+    x.load(args, static_cast<int>(blockIdx.x) * kTokenTiles * kTileTokens, slice);
+    ++slice;
+    multiply_slice<Format, kTokenTiles>(stream, slice == end_of_warp(work.end), x, sums);
   }
+  __syncwarp();  // the ring becomes the place of the sums
+  using Value = typename Format::Value;
+  leave_sums<kTokenTiles>(sums, reinterpret_cast<Value*>(ring));
+  __syncthreads();
+  finish_block<kTokenTiles>(args, work, reinterpret_cast<const Value*>(shared));
 }
 
 }  // namespace lserve::cuda

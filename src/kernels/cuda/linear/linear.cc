@@ -1,7 +1,8 @@
 // Which kernel computes what. Contract: kernels/linear.h.
 //
-// kFew: x in float32 times bf16 weights (few_rows.cuh). kMany: x is rounded to bf16 for cuBLASLt
-// (gemm.h), by the slice; if `precise`, what rounding left is rounded too and multiplied as well.
+// kFew: x as two bf16, its nearest and what that leaves, times bf16 weights (few_rows.cuh). kMany:
+// x is rounded to bf16 for cuBLASLt (gemm.h), by the slice; if `precise`, what rounding left is
+// rounded too and multiplied as well.
 #include "kernels/linear.h"
 
 #include <algorithm>
@@ -55,7 +56,7 @@ void multiply_slice(const LinearOutput& output, const RoundedSlice& slice, Conte
                 .columns = output.weight->columns,
                 .out = output.out.as<float>() + slice.first_token * output.weight->rows,
                 .accumulate = output.accumulate || output.bias.data != nullptr,
-                .workspace = context->gemm_workspace.bytes(kGemmWorkspace)};
+                .workspace = context->gemm_workspace.bytes(kLinearWorkspace)};
   context->gemm->run(args, context->stream);
   if (slice.low == nullptr) return;
   args.x = slice.low;
@@ -133,7 +134,7 @@ void size_linear(const ScratchLimits& limits, ScratchSizes* sizes) {
   const int64_t logit_rows = std::min(limits.num_logit_rows, tokens_per_slice(true));
   const int64_t values = std::max(tokens, 2 * logit_rows) * limits.num_columns;
   sizes->activations = static_cast<size_t>(values) * sizeof(bf16);
-  sizes->gemm_workspace = kGemmWorkspace;
+  sizes->gemm_workspace = kLinearWorkspace;
 }
 
 void linear(const LinearParams& params, Context* context) {

@@ -4,11 +4,18 @@
 #include <span>
 
 #include "kernels/cuda/common/context.h"
+#include "kernels/cuda/linear/few_config.h"
+#include "kernels/cuda/linear/gemm.h"
 #include "kernels/linear.h"
 
 namespace lserve::cuda {
 
-// out = scale * W x + bias, or added to out; x in float32, any number of rows.
+// What lies in Context::gemm_workspace: cuBLASLt's, then few_rows' counters and parts of sums.
+inline constexpr size_t kLinearWorkspace =
+    kGemmWorkspace + static_cast<size_t>(kCountersBytes + kPartsBytes);
+
+// out = scale * W x + bias, or added to out, for any number of rows of x; x in float32, of which
+// 16 bits count, or all where the shape or `scalar` needs the slow kernel.
 struct FewRowsOutput {
   const Weight* weight = nullptr;
   const float* bias = nullptr;  // may be null

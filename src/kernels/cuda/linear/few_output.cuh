@@ -1,0 +1,133 @@
+// What becomes of the sums of the kernels for few rows: those of the warps are added up, then those
+// of the splits, by the CTA that arrives last; always in order, so who that is does not show.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/common/arrivals.cuh"
+#include "kernels/cuda/common/warp.cuh"
+#include "kernels/cuda/linear/few_config.h"
+#include "kernels/cuda/linear/linear_kernels.h"
+
+namespace lserve::cuda {
+
+struct FewOutput {
+  const void* weight = nullptr;  // [rows, columns]
+  const float* bias = nullptr;   // [rows] or null
+  float* out = nullptr;          // [num_tokens] rows of out_stride
+  int64_t out_stride = 0;
+  int32_t rows = 0;
+  int32_t splits = 1;
+  int32_t first_cta = 0;
+  int32_t first_part = 0;  // the part of its first CTA, if splits > 1
+  float scale = 1;         // of W x
+  bool accumulate = false;
+};
+
+struct FewArgs {
+  FewOutput outputs[kMaxFewOutputs];
+  int32_t num_outputs = 0;
+  const void* x = nullptr;  // [num_tokens] rows of x_stride elements
+  int64_t x_stride = 0;
+  int32_t columns = 0;
+  int32_t num_tokens = 0;
+  float* parts = nullptr;        // [kMaxParts, kPartFloats]
+  uint32_t* counters = nullptr;  // [kMaxParts]  zeros between launches
+};
+
+// What a CTA does.
+struct FewWork {
+  int output;
+  int cta;  // of the output
+  int split;
+  int first_row;
+  int begin;  // slices
+  int end;
+};
+
+__device__ inline FewWork few_work(const FewArgs& args, int row_bytes) {
+  FewWork work{};
+  const auto at = static_cast<int>(blockIdx.y);
+  while (work.output + 1 < args.num_outputs && args.outputs[work.output + 1].first_cta <= at) {
+    ++work.output;
+  }
+  const FewOutput& output = args.outputs[work.output];
+  const auto slices = static_cast<int>(num_slices(row_bytes));
+  work.cta = at - output.first_cta;
+  const int block = work.cta / output.splits;
+  work.split = work.cta - block * output.splits;
+  work.first_row = block * kBlockRows;
+  work.begin = work.split * slices / output.splits;
+  work.end = (work.split + 1) * slices / output.splits;
+  return work;
+}
+
+__device__ inline void store_few(const FewOutput& output, int64_t token, int row, float sum) {
+  float value = __fmul_rn(sum, output.scale);
+  if (output.bias != nullptr) value = __fadd_rn(value, output.bias[row]);
+  float* out = output.out + token * output.out_stride + row;
+  *out = output.accumulate ? __fadd_rn(*out, value) : value;
+}
+
+// Where a warp's sum of (row, token) of a block is: rows next to each other, in an order in which
+// the 8 rows and 4 pairs of tokens of a fragment lie in 32 banks.
+__device__ inline int place_of_sum(int row, int token) {
+  return token * kBlockRows + (row ^ token / 2 % 4 * 8);
+}
+
+template <int kTokenTiles, typename Sums, typename Value>
+__device__ void leave_sums(const Sums (&sums)[kRowTiles][kTokenTiles], Value* to) {
+  static_assert(kBlockRows * kTokenTiles * kTileTokens * sizeof(Value) <= kStages * kStageBytes);
+  const int lane = threadIdx.x % kWarpSize;
+#pragma unroll
+  for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int row = m * kTileRows + i / 2 * (kTileRows / 2) + lane / 4;
+        const int token = n * kTileTokens + lane % 4 * 2 + i % 2;
+        to[place_of_sum(row, token)] = sums[m][n].x[i];
+      }
+    }
+  }
+}
+
+// By all threads, after all warps left their sums.
+template <int kTokenTiles, typename Value>
+__device__ void finish_block(const FewArgs& args, const FewWork& work, const Value* sums) {
+  const FewOutput& output = args.outputs[work.output];
+  constexpr int kWarpFloats = kStages * kStageBytes / int{sizeof(Value)};
+  constexpr int kFloats = kBlockRows * kTokenTiles * kTileTokens;  // of a part
+  const int first_token = static_cast<int>(blockIdx.x) * kTokenTiles * kTileTokens;
+  const int tokens = min(kTokenTiles * kTileTokens, args.num_tokens - first_token);
+  const int rows = min(kBlockRows, output.rows - work.first_row);
+  const int64_t first = int64_t{output.first_part} + work.cta - work.split;  // of the block
+  const auto part_of = [&](int split) {
+    return reinterpret_cast<Value*>(args.parts) +
+           ((first + split) * gridDim.x + blockIdx.x) * kFloats;
+  };
+  const int row = threadIdx.x % kBlockRows;
+  constexpr int kTokenStep = kFewThreads / kBlockRows;
+  for (int t = threadIdx.x / kBlockRows; t < tokens; t += kTokenStep) {
+    Value sum = sums[place_of_sum(row, t)];
+#pragma unroll
+    for (int w = 1; w < kFewWarps; ++w) sum += sums[w * kWarpFloats + place_of_sum(row, t)];
+    if (output.splits > 1) {
+      part_of(work.split)[t * kBlockRows + row] = sum;
+    } else if (row < rows) {
+      store_few(output, first_token + t, work.first_row + row, sum);
+    }
+  }
+  if (output.splits == 1) return;
+  if (!arrives_last(args.counters + first * gridDim.x + blockIdx.x, output.splits)) return;
+  if (row >= rows) return;
+  for (int t = threadIdx.x / kBlockRows; t < tokens; t += kTokenStep) {
+    Value sum = __ldcg(part_of(0) + t * kBlockRows + row);
+    for (int s = 1; s < output.splits; ++s) sum += __ldcg(part_of(s) + t * kBlockRows + row);
+    store_few(output, first_token + t, work.first_row + row, sum);
+  }
+}
+
+}  // namespace lserve::cuda

@@ -1,0 +1,21 @@
+// Loads from shared memory by its own addresses (shared_address.cuh), in order with the copies of
+// cp_async.cuh. PTX ISA: "ld", in https://docs.nvidia.com/cuda/parallel-thread-execution/
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace lserve::cuda::ptx {
+
+// 16 bytes, aligned to 16.
+__device__ inline uint4 load_shared_16(uint32_t shared_address) {
+  uint4 x;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(shared_address)
+               : "memory");
+  return x;
+}
+
+}  // namespace lserve::cuda::ptx
