@@ -38,19 +38,18 @@ std::string gpu_driver() {
 
 Status write_record(const std::string& path, const RecordHead& head, const Ceilings& ceilings,
                     Json figures) {
+  Json record = Json::object()
+                    .set("name", head.name)
+                    .set("device", head.device)
+                    .set("driver", head.driver)
+                    .set("commit", head.commit)
+                    .set("date", today())
+                    .set("command", head.command)
+                    .set("seed", head.seed)
+                    .set("ceilings", to_json(ceilings));
+  if (!head.does_not_fit.as_object().empty()) record.set("does_not_fit", head.does_not_fit);
   std::ofstream out(path);
-  out << Json::object()
-             .set("name", head.name)
-             .set("device", head.device)
-             .set("driver", head.driver)
-             .set("commit", head.commit)
-             .set("date", today())
-             .set("command", head.command)
-             .set("seed", head.seed)
-             .set("ceilings", to_json(ceilings))
-             .set("figures", std::move(figures))
-             .dump(1)
-      << "\n";
+  out << record.set("figures", std::move(figures)).dump(1) << "\n";
   if (!out.flush()) return runtime_error(cat("cannot write ", path));
   return {};
 }

@@ -16,6 +16,7 @@ struct RecordHead {
   std::string commit;
   std::string command;  // without the names of files
   int64_t seed = 0;
+  Json does_not_fit = Json::object();  // metric: why it has no figure
 };
 
 // Of the kernel of a host, or of a GPU.

@@ -1,122 +1,320 @@
 #!/usr/bin/env python3
-"""Holds the records of `scripts/gpu bench kernels` against the bars for attention on Hopper.
+"""Holds the records of `scripts/gpu bench` against the bars for attention on Hopper.
 
   attention_bars.py [FOLDER] [--out bench/results/attention_bars.json]
 
 Reads cuda_*.json of FOLDER (bench/results) and writes one figure for each bar, with its limit and
-whether it holds; a bar that no record measures is named in `not_measured`.
+whether it holds. A bar whose row no record has is in `missing`, with the row, and the exit code is
+then 1; one whose row did not fit into the device's memory is in `does_not_fit`, with both numbers.
 """
 
 import argparse
 import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
-NOT_MEASURED = [
-    "half of the heads streaming with a local window of 8192",
-    "several prompts of different length in one call, against the sum of the parts",
-    "decode at 32K and 256K, at batch 32, and of a model without grouped heads",
-    "page scores of 4 heads; both selector operations at 512K; statistics of 8 bits",
-    "prefill of a whole model at 128K with this attention",
-]
-
-
-class Record:
-    def __init__(self, folder, name):
-        self.whole = json.loads((folder / f"{name}.json").read_text())
-        self.figures = {f["metric"]: f for f in self.whole["figures"]}
-
-    def __getitem__(self, metric):
-        return self.figures[metric]
+NOT_MEASURED = ["statistics of 8 bits: their recall on real keys"]
+SKIPPED = (40, 50, 60, 70, 80, 90)
+BESIDE = (1024, 2048, 3072, 4096)
+FORMATS = (("bf16", 0.80, 0.88), ("int8", 0.72, 0.80), ("int4", 0.58, 0.65))
+SOME_TOKENS, MANY_TOKENS = 32768, 131072  # in flight
+K = 1024
 
 
-def bar(metric, value, unit, limit, at_most=True):
-    holds = value <= limit if at_most else value >= limit
-    return {"metric": metric, "value": round(value, 3), "unit": unit,
-            "limit": f"{'<=' if at_most else '>='} {limit}", "holds": holds}
+class Missing(Exception):
+    """No record has the row."""
 
 
-def prefill(attention, context, rows=None):
-    return f"prefill_attention {attention}, context {context}, {rows or context} rows"
+class DoesNotFit(Exception):
+    """The record says that the device's memory is too small for it."""
 
 
-def dense_bars(records):
+class Records:
+    def __init__(self, folder):
+        self.folder = folder
+        self.read = {}
+
+    def _record(self, name):
+        if name not in self.read:
+            path = self.folder / f"{name}.json"
+            if not path.exists():
+                raise Missing(f"no record {name}")
+            whole = json.loads(path.read_text())
+            self.read[name] = whole, {f["metric"]: f for f in whole["figures"]}
+        return self.read[name]
+
+    def row(self, name, metric):
+        whole, figures = self._record(name)
+        if metric in whole.get("does_not_fit", {}):
+            raise DoesNotFit(whole["does_not_fit"][metric])
+        if metric not in figures:
+            raise Missing(f"{name} has no row: {metric}")
+        return figures[metric]
+
+    def number(self, name, metric, key):
+        row = self.row(name, metric)
+        if key not in row:
+            raise Missing(f"{name} has no {key}: {metric}")
+        return row[key]
+
+    def us(self, name, metric):
+        return self.number(name, metric, "microseconds")
+
+
+@dataclass
+class Bar:
+    metric: str
+    unit: str
+    limit: float  # None: a figure to show
+    value: Callable  # of Records; the value, or that and what else the figure says
+    at_most: bool = True
+
+
+def at_most(metric, unit, limit, value):
+    return Bar(metric, unit, limit, value)
+
+
+def at_least(metric, unit, limit, value):
+    return Bar(metric, unit, limit, value, at_most=False)
+
+
+def prefill(attention, context, rows=None, more=""):
+    return f"prefill_attention {attention}, context {context}, {rows or context} rows{more}"
+
+
+def over_vendor(name, metric):
+    return lambda r: r.us(name, metric) / r.number(name, metric, "baseline_microseconds")
+
+
+def over(name, metric, base):
+    return lambda r: r.us(name, metric) / r.us(name, base)
+
+
+def dense_bars():
     for name, dim, limit in (("cuda_prefill_attention", 128, 1.05),
                              ("cuda_prefill_attention_64", 64, 1.10)):
-        for metric, f in records[name].figures.items():
-            if metric.startswith("prefill_attention dense"):
-                yield bar(f"time over cuDNN's, head_dim {dim}: {metric}",
-                          f["microseconds"] / f["baseline_microseconds"], "ratio", limit)
-    record = records["cuda_prefill_attention"]
-    for context in (65536, 131072):
-        streaming = record[prefill("streaming, bf16", context)]["microseconds"]
-        dense = record[prefill("dense, bf16", context)]["microseconds"]
-        yield bar(f"half of the heads streaming over dense, context {context}",
-                  streaming / dense, "ratio", 0.56)
+        for context in (16 * K, 32 * K, 64 * K, 128 * K):
+            metric = prefill("dense, bf16", context)
+            yield at_most(f"time over cuDNN's, head_dim {dim}: {metric}", "ratio", limit,
+                          over_vendor(name, metric))
 
 
-def skipped_bars(records):
-    """Time over that of dense attention times the kept share of its operations."""
-    whole = records["cuda_prefill_blocks"][prefill("dense, bf16", 65536)]["value"]
-    for name in ("cuda_prefill_blocks", "cuda_prefill_slashes"):
-        for metric, f in records[name].figures.items():
-            if "skipped" in metric:
-                yield bar(f"time over the kept share of dense: {metric}", whole / f["value"],
-                          "ratio", 1.12)
+def over_ideal(name, metric, dense):
+    """By the share of dense attention's key blocks that are on the lists."""
+    def value(r):
+        row = r.row(name, metric)
+        share = (r.number(name, metric, "blocks_read") /
+                 r.number(name, metric, "blocks_of_dense"))
+        ideal = r.us(name, dense) * share
+        return row["microseconds"] / ideal, {"share_of_blocks": round(share, 4),
+                                             "ideal_microseconds": round(ideal, 1)}
+    return value
 
 
-def chunk_bars(records):
-    whole = records["cuda_prefill_attention"][prefill("dense, bf16", 131072)]["value"]
-    for metric, f in records["cuda_prefill_chunk"].figures.items():
-        if "2048 rows" not in metric:
-            yield bar(f"TFLOP/s over the whole prompt's: {metric}", f["value"] / whole, "ratio",
-                      0.9, at_most=False)
+def streaming_bars():
+    for context in (64 * K, 128 * K):
+        dense = prefill("dense, bf16", context)
+        yield at_most(f"half of the heads streaming over dense, context {context}", "ratio", 0.56,
+                      over("cuda_prefill_attention", prefill("streaming, bf16", context), dense))
+        local = prefill("streaming, local 8192, bf16", context)
+        yield at_most(f"time over dense's for the share of its blocks: {local}", "ratio", 1.10,
+                      over_ideal("cuda_prefill_local", local, dense))
 
 
-def decode_bars(records):
-    record = records["cuda_decode_attention"]
-    for kind, some, many in (("bf16", 0.80, 0.88), ("int8", 0.72, 0.80), ("int4", 0.58, 0.65)):
-        for context, batch in ((8192, 8), (8192, 16), (131072, 1), (131072, 8), (131072, 16)):
-            metric = f"decode_attention dense, {kind}, context {context}, batch {batch}"
-            yield bar(f"part of copy bandwidth: {metric}", record[metric]["of_ceiling"], "part",
-                      many if context * batch >= 131072 else some, at_most=False)
+def over_kept(name, metric, dense):
+    """By the kept share of operations: their rates."""
+    return lambda r: r.row(name, dense)["value"] / r.row(name, metric)["value"]
+
+
+def skipped_bars():
+    dense = prefill("dense, bf16", 64 * K)
+    for name, lists in (("cuda_prefill_blocks", "random"),
+                        ("cuda_prefill_slashes", "vertical-slash")):
+        for percent in SKIPPED:
+            metric = f"{dense}, {percent}% of blocks skipped, {lists}"
+            yield at_most(f"time over the kept share of dense: {metric}", "ratio", 1.12,
+                          over_kept(name, metric, dense))
+    single = f"{dense}, 0% of blocks skipped, single"
+    yield at_most(f"every block listed by itself, over dense: {single}", "ratio", 1.02,
+                  over("cuda_prefill_single", single, dense))
+
+
+def chunk_bars():
+    name = "cuda_prefill_chunk"
+    whole = prefill("dense, bf16", 128 * K)
+    for kind, _, _ in FORMATS:
+        for rows in (8 * K, 16 * K):
+            metric = prefill(f"dense, {kind}", 128 * K, rows)
+            yield at_least(f"TFLOP/s over the whole prompt's: {metric}", "ratio", 0.9,
+                           lambda r, metric=metric: r.row(name, metric)["value"] /
+                           r.row(name, whole)["value"])
+    for kind in ("int8", "int4"):
+        metric = prefill(f"dense, {kind}", 128 * K, 8 * K)
+        alone = f"prefill_attention dense, {kind}, context {128 * K}, one page read"
+        yield at_most(f"the call without its attention, over the call: {metric}", "part", 0.03,
+                      over(name, alone, metric))
+
+
+def over_parts(name, metric, parts):
+    def value(r):
+        total = sum(r.us(name, part) for part in parts)
+        return r.us(name, metric) / total, {"parts_microseconds": round(total, 1)}
+    return value
+
+
+def mixed_bars():
+    chunk = prefill("dense, bf16", 128 * K, 8 * K)
+    together = f"{chunk}, beside prompts of {' '.join(map(str, BESIDE))}"
+    parts = [chunk, *(prefill("dense, bf16", tokens) for tokens in BESIDE)]
+    yield at_most(f"time over the sum of the parts: {together}", "ratio", 1.05,
+                  over_parts("cuda_prefill_mixed", together, parts))
+
+
+def part_of_copy(name, metric):
+    return lambda r: r.number(name, metric, "of_ceiling")
+
+
+def decode_dense_bars():
+    for name, shape, contexts in (
+            ("cuda_decode_attention", "", (8 * K, 32 * K, 128 * K, 256 * K)),
+            ("cuda_decode_mha", " of Llama-2-7B", (8 * K, 32 * K, 256 * K))):
+        for kind, some, many in FORMATS:
+            for context in contexts:
+                for batch in (1, 8, 32):
+                    if context * batch < SOME_TOKENS:
+                        continue
+                    metric = f"decode_attention dense, {kind}, context {context}, batch {batch}"
+                    limit = many if context * batch >= MANY_TOKENS else some
+                    yield at_least(f"part of copy bandwidth{shape}: {metric}", "part", limit,
+                                   part_of_copy(name, metric))
+    metric = f"decode_attention dense, bf16, context {128 * K}, batch 1"
+    yield Bar("bytes of K and V read once a query head, over once a KV head", "ratio", None,
+              lambda r: r.number("cuda_decode_attention", metric, "kv_bytes_by_query_head") /
+              r.number("cuda_decode_attention", metric, "kv_bytes_read"))
+
+
+def sparse(kind, context, batch):
+    return f"decode_attention lserve, {kind}, context {context}, batch {batch}, budget 4096"
+
+
+def decode_sparse_bars():
+    name = "cuda_decode_sparse"
+    for kind, _, _ in FORMATS:
+        yield at_most(f"a layer's attention at 256K over 8K: lserve, {kind}, batch 1", "ratio",
+                      1.05, over(name, sparse(kind, 256 * K, 1), sparse(kind, 8 * K, 1)))
     for kind in ("bf16", "int8"):
-        sparse = f"decode_attention lserve, {kind}, context 131072, batch"
-        yield bar(f"part of copy bandwidth: {sparse} 16",
-                  record[f"{sparse} 16, budget 4096"]["of_ceiling"], "part", 0.75, at_most=False)
-    yield bar("lserve, int8, batch 1, a layer",
-              record["decode_attention lserve, int8, context 131072, batch 1, budget 4096"]
-              ["microseconds"], "us", 8)
+        metric = sparse(kind, 128 * K, 16)
+        yield at_least(f"part of copy bandwidth: {metric}", "part", 0.75,
+                       part_of_copy(name, metric))
+    yield at_most("lserve, int8, batch 1, a layer", "us", 8,
+                  lambda r: r.us(name, sparse("int8", 128 * K, 1)))
 
 
-def selector_bars(records):
-    record = records["cuda_selector"]
-    for op, case in (("select_pages", "budget 4096"), ("page_scores", "minmax")):
-        short, long = (record[f"{op} {case}, context {context}, batch 1"]["microseconds"]
-                       for context in (131072, 1048576))
-        if op == "select_pages":
-            yield bar("select_pages, 128K, batch 1", short, "us", 6)
-        yield bar(f"{op}: 1M over 128K", long / short, "ratio", 8)
+def selector_bars():
+    name = "cuda_selector"
+
+    def row(op, context):
+        case = "minmax" if op == "page_scores" else "budget 4096"
+        return f"{op} {case}, 4 heads, context {context}, batch 1"
+
+    for op, limit in (("page_scores", 12), ("select_pages", 6)):
+        yield at_most(f"{op}, 4 heads, 128K, batch 1", "us", limit,
+                      lambda r, op=op: r.us(name, row(op, 128 * K)))
+        yield at_most(f"{op}: 1M over 128K", "ratio", 8,
+                      over(name, row(op, K * K), row(op, 128 * K)))
+    for text, context, limit in (("128K", 128 * K, 5), ("512K", 512 * K, 14)):
+        yield at_most(f"scores and selection, a layer, averaged over a reuse of 4, {text}", "us",
+                      limit, lambda r, context=context:
+                      (r.us(name, row("page_scores", context)) +
+                       r.us(name, row("select_spans", context))) / 4)
 
 
-def main():
+def latency_bars():
+    name = "cuda_latency"
+
+    def value(metric):
+        return lambda r: r.row(name, metric)["value"]
+
+    def ratio(metric, base):
+        return lambda r: r.row(name, metric)["value"] / r.row(name, base)["value"]
+
+    decode = "decode int8 lserve, {} tokens, batch 1"
+    yield at_most("decode step, lserve, int8: 256K over 8K", "ratio", 1.10,
+                  ratio(decode.format(256 * K), decode.format(8 * K)))
+    lserve, dense = (f"prefill bf16 {mode}, {128 * K} tokens, batch 1"
+                     for mode in ("lserve", "dense"))
+    yield at_most("prefill of 128K, lserve over dense", "ratio", 0.68, ratio(lserve, dense))
+    yield at_most("prefill of 128K, lserve", "s", 7.4, value(lserve))
+    vendors = f"prefill bf16 dense, {128 * K} tokens: cuBLASLt's products and cuDNN's attention"
+    yield at_most("prefill of 128K, dense, over the vendors' products and attention", "ratio", 1.10,
+                  ratio(dense, vendors))
+
+
+def all_bars():
+    for bars in (dense_bars, streaming_bars, skipped_bars, chunk_bars, mixed_bars,
+                 decode_dense_bars, decode_sparse_bars, selector_bars, latency_bars):
+        yield from bars()
+
+
+def judged(bar, records):
+    """The figure of a bar. Raises Missing, DoesNotFit."""
+    value = bar.value(records)
+    value, more = value if isinstance(value, tuple) else (value, {})
+    figure = {"metric": bar.metric, "value": round(value, 3), "unit": bar.unit, **more}
+    if bar.limit is None:
+        return figure
+    holds = value <= bar.limit if bar.at_most else value >= bar.limit
+    return {**figure, "limit": f"{'<=' if bar.at_most else '>='} {bar.limit}", "holds": holds}
+
+
+def judge(records, bars):
+    """(figures, {metric: why it has none}, {metric: what did not fit})"""
+    figures, missing, does_not_fit = [], {}, {}
+    for bar in bars:
+        try:
+            figures.append(judged(bar, records))
+        except Missing as error:
+            missing[bar.metric] = str(error)
+        except DoesNotFit as error:
+            does_not_fit[bar.metric] = str(error)
+    return figures, missing, does_not_fit
+
+
+def mark(figure):
+    return {True: "holds ", False: "MISSED", None: "      "}[figure.get("holds")]
+
+
+def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Path("bench/results"))
     parser.add_argument("--out", type=Path, default=Path("bench/results/attention_bars.json"))
-    arguments = parser.parse_args()
-    names = ["cuda_prefill_attention", "cuda_prefill_attention_64", "cuda_prefill_blocks",
-             "cuda_prefill_slashes", "cuda_prefill_chunk", "cuda_decode_attention", "cuda_selector"]
-    records = {name: Record(arguments.folder, name) for name in names}
-    figures = [f for bars in (dense_bars, skipped_bars, chunk_bars, decode_bars, selector_bars)
-               for f in bars(records)]
-    first = records[names[0]].whole
-    record = {**{key: first[key] for key in ("device", "driver", "commit", "date", "seed")},
-              "ceilings": first["ceilings"]}
-    record = {"name": arguments.out.stem, "command": "tools/attention_bars.py", **record,
-              "from": names, "not_measured": NOT_MEASURED, "figures": figures}
+    arguments = parser.parse_args(words)
+    records = Records(arguments.folder)
+    figures, missing, does_not_fit = judge(records, all_bars())
+    if not records.read:
+        sys.exit(f"no record in {arguments.folder}")
+    wholes = {name: whole for name, (whole, _) in records.read.items()}
+    first = next(iter(wholes.values()))
+    record = {"name": arguments.out.stem, "command": "tools/attention_bars.py",
+              **{key: first[key] for key in ("device", "driver", "commit", "date", "seed")},
+              "ceilings": first["ceilings"],
+              "from": {name: f"{w['commit']}, {w['date']}, {w['device']}"
+                       for name, w in wholes.items()},
+              "not_measured": NOT_MEASURED, "missing": missing, "does_not_fit": does_not_fit,
+              "figures": figures}
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     for f in figures:
-        print("holds " if f["holds"] else "MISSED", f["value"], f["limit"], f["metric"])
+        print(mark(f), f["value"], f["unit"], f.get("limit", ""), f["metric"])
+    for kind, why in (("MISSING", missing), ("does not fit", does_not_fit)):
+        for metric, text in why.items():
+            print(kind, metric, "--", text)
+    held = [f["holds"] for f in figures if "holds" in f]
+    print(f"{sum(held)} hold, {len(held) - sum(held)} are missed, {len(missing)} are missing, "
+          f"{len(does_not_fit)} do not fit")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

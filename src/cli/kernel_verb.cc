@@ -13,11 +13,7 @@ namespace lserve {
 
 Status kernel_verb(CommandLine& options) {
   BackendOptions chosen = backend_options(options);
-  KernelWorkloads workloads;
-  for (const KernelCase& c : kernel_cases(options)) {
-    ASSIGN_OR_RETURN(KernelWorkloads of_case, kernel_workloads(c));
-    for (KernelWorkload& workload : of_case) workloads.push_back(std::move(workload));
-  }
+  ASSIGN_OR_RETURN(const KernelWorkloads workloads, kernel_workloads(kernel_cases(options)));
   ASSIGN_OR_RETURN(auto backend, open_backend(options, &chosen));
   const std::string device = backend->describe();
   ASSIGN_OR_RETURN(const Ceilings ceilings, backend->measure_ceilings(CeilingParts::kAll));

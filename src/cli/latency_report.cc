@@ -1,6 +1,7 @@
 #include "cli/latency_report.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/strings.h"
 
@@ -28,14 +29,30 @@ OfCeilings of_ceilings(const Latency& m, const Ceilings& ceilings) {
   return part;
 }
 
+// The least time that an operation's bytes and operations take by the ceilings, of the time that it
+// took; 0: not known.
+double of_ceiling(const CountedOp& op, const Ceilings& ceilings) {
+  double least = 0;
+  if (ceilings.memory_gb_s() > 0) least = op.cost.bytes / (ceilings.memory_gb_s() * 1e9);
+  if (ceilings.product_tflop_s() > 0) {
+    least = std::max(least, op.cost.operations / (ceilings.product_tflop_s() * 1e12));
+  }
+  return op.seconds > 0 ? least / op.seconds : 0;
+}
+
 // Of one prompt, or of one decode step.
-Json to_json(const std::vector<OpTime>& ops, int64_t steps) {
+Json to_json(const std::vector<CountedOp>& ops, int64_t steps, const Ceilings& ceilings) {
   Json list = Json::array();
-  for (const OpTime& op : ops) {
-    list.push_back(Json::object()
-                       .set("op", op.op)
-                       .set("calls", static_cast<double>(op.calls) / static_cast<double>(steps))
-                       .set("us", op.seconds * 1e6 / static_cast<double>(steps)));
+  for (const CountedOp& op : ops) {
+    const auto each = [&](double sum) { return sum / static_cast<double>(steps); };
+    Json json = Json::object()
+                    .set("op", op.op)
+                    .set("calls", each(static_cast<double>(op.calls)))
+                    .set("us", each(op.seconds * 1e6));
+    if (op.cost.bytes > 0) json.set("bytes", each(op.cost.bytes));
+    if (op.cost.operations > 0) json.set("operations", each(op.cost.operations));
+    if (const double part = of_ceiling(op, ceilings); part > 0) json.set("of_ceiling", part);
+    list.push_back(std::move(json));
   }
   return list;
 }
@@ -59,15 +76,22 @@ std::string times_text(double tokens, const std::vector<double>& ms) {
 }
 
 // Where the time goes: one line an operation, of a prompt or of a decode step.
-std::string op_table(const char* of, const std::vector<OpTime>& ops, int64_t steps) {
+std::string op_table(const char* of, const std::vector<CountedOp>& ops, int64_t steps,
+                     const Ceilings& ceilings) {
   if (ops.empty()) return "";
   double total = 0;
-  for (const OpTime& op : ops) total += op.seconds;
-  const auto each = [&](double sum) { return fixed(sum / static_cast<double>(steps), 1); };
-  std::string table = cat("\n| operation of ", of, " | calls | us | share |\n|---|---|---|---|\n");
-  for (const OpTime& op : ops) {
-    table += cat("| ", op.op, " | ", each(static_cast<double>(op.calls)), " | ",
-                 each(op.seconds * 1e6), " | ", percent(op.seconds / total), " |\n");
+  for (const CountedOp& op : ops) total += op.seconds;
+  const auto each = [&](double sum, int digits) {
+    return sum > 0 ? fixed(sum / static_cast<double>(steps), digits) : "-";
+  };
+  std::string table = cat("\n| operation of ", of,
+                          " | calls | us | share | MB | GFLOP | of ceiling |\n"
+                          "|---|---|---|---|---|---|---|\n");
+  for (const CountedOp& op : ops) {
+    table += cat("| ", op.op, " | ", each(static_cast<double>(op.calls), 1), " | ",
+                 each(op.seconds * 1e6, 1), " | ", percent(op.seconds / total), " | ",
+                 each(op.cost.bytes * 1e-6, 2), " | ", each(op.cost.operations * 1e-9, 2), " | ",
+                 percent(of_ceiling(op, ceilings)), " |\n");
   }
   return table;
 }
@@ -91,8 +115,10 @@ Json to_json(const LatencyFigure& figure, const Ceilings& ceilings) {
     if (part.prefill > 0) json.set("prefill_of_ceiling", part.prefill);
   }
   if (part.decode > 0) json.set("decode_of_ceiling", part.decode);
-  if (!m.prefill_ops.empty()) json.set("prefill_ops", to_json(m.prefill_ops, 1));
-  if (!m.decode_ops.empty()) json.set("decode_ops", to_json(m.decode_ops, m.point.decode_tokens));
+  if (!m.prefill_ops.empty()) json.set("prefill_ops", to_json(m.prefill_ops, 1, ceilings));
+  if (!m.decode_ops.empty()) {
+    json.set("decode_ops", to_json(m.decode_ops, m.point.decode_tokens, ceilings));
+  }
   return json.set("decode_bytes", m.decode_bytes)
       .set("decode_ms_median", quantile(m.decode_ms, 0.5))
       .set("decode_ms_p99", quantile(m.decode_ms, 0.99))
@@ -134,9 +160,9 @@ std::string latency_table_rows(const LatencySubject& subject, const LatencyFigur
                     percent(static_cast<double>(m.counts.decode_read) / held), " |\n");
 }
 
-std::string latency_op_tables(const Latency& latency) {
-  return op_table("a prompt", latency.prefill_ops, 1) +
-         op_table("a decode step", latency.decode_ops, latency.point.decode_tokens);
+std::string latency_op_tables(const Latency& latency, const Ceilings& ceilings) {
+  return op_table("a prompt", latency.prefill_ops, 1, ceilings) +
+         op_table("a decode step", latency.decode_ops, latency.point.decode_tokens, ceilings);
 }
 
 }  // namespace lserve

@@ -31,7 +31,9 @@ Json to_json(const LatencyFigure& figure, const Ceilings& ceilings);
 std::string latency_table_head();
 std::string latency_table_rows(const LatencySubject& subject, const LatencyFigure& figure,
                                const Ceilings& ceilings);
-// Where the time of it goes, by operation; "" if it was not asked for.
-std::string latency_op_tables(const Latency& latency);
+// Where the time of it goes, by operation, beside what each has to read, write and multiply at
+// least, and the time that this takes by the ceilings as a part of its time; "" if it was not asked
+// for.
+std::string latency_op_tables(const Latency& latency, const Ceilings& ceilings);
 
 }  // namespace lserve

@@ -117,7 +117,7 @@ Status measure_arm(const CommandLine& options, const EngineConfig& config, const
     out->push_back(std::move(figure));
     if (options.get_flag("json")) continue;
     print(latency_table_rows(subject, out->back(), ceilings));
-    print(latency_op_tables(out->back().latency));
+    print(latency_op_tables(out->back().latency, ceilings));
   }
   return {};
 }

@@ -35,9 +35,10 @@ constexpr std::array<std::pair<std::string_view, KvFormat>, 4> kFormats = {{
     {"int4", KvFormat::kInt4},
 }};
 
-constexpr std::array<std::pair<std::string_view, BlockLists>, 2> kBlockLists = {{
+constexpr std::array<std::pair<std::string_view, BlockLists>, 3> kBlockLists = {{
     {"random", BlockLists::kRandom},
     {"vertical-slash", BlockLists::kVerticalSlash},
+    {"single", BlockLists::kSingle},
 }};
 
 constexpr std::string_view kAll = "all";
@@ -61,7 +62,6 @@ KernelCase shared_settings(const CommandLine& options) {
   c.attention.token_budget = count("token-budget");
   c.attention.logical_page_size = count("logical-page-size");
   const bool mean_spread = options.get_text("page-score") == "mean-std";
-  c.block_lists = by_word(kBlockLists, options.get_text("block-lists"));
   c.attention.page_score = mean_spread ? PageScore::kMeanStd : PageScore::kMinMax;
   return c;
 }
@@ -99,6 +99,9 @@ std::vector<KernelCase> kernel_cases(const CommandLine& options) {
     const KernelOp& op = kernel_op(name);
     std::vector<KernelCase> cases = {shared_settings(options)};
     cases[0].op = name;
+    if (op.has(KernelDim::kBlocks) && options.is_set("beside")) {
+      cases[0].beside = options.get_ints("beside");
+    }
     if (op.has(KernelDim::kAttention)) {
       multiply<std::string>(&cases, options.get_texts("attention"),
                             [](auto* c, const auto& w) { c->attention.mode = by_word(kModes, w); });
@@ -112,6 +115,9 @@ std::vector<KernelCase> kernel_cases(const CommandLine& options) {
                         [](auto* c, int64_t n) { c->context = n; });
     }
     if (op.has(KernelDim::kBlocks)) {
+      multiply<std::string>(&cases, options.get_texts("block-lists"), [](auto* c, const auto& w) {
+        c->block_lists = by_word(kBlockLists, w);
+      });
       multiply<int64_t>(&cases, options.get_ints("skip-blocks"), [](auto* c, int64_t percent) {
         c->skip_percent = static_cast<int32_t>(percent);
       });

@@ -18,9 +18,10 @@ inline constexpr auto kKernelRows = std::to_array<OptionSpec>({
      .verbs = kKernelVerb,
      .type = OptionType::kText,
      .value_name = "OP,...",
-     .help = "all, or some of embed, rms_norm, linear, silu_mul, rope, write_kv, rope_write_kv, "
-             "prefill_attention, decode_attention, page_scores, select_pages, sample; instead of "
-             "the argument OP",
+     .help =
+         "all, or some of embed, rms_norm, linear, silu_mul, rope, write_kv, rope_write_kv, "
+         "prefill_attention, decode_attention, page_scores, select_pages, select_spans, sample; "
+         "instead of the argument OP",
      .common = true,
      .check = check_kernel_ops},
     {.name = "shape",
@@ -47,7 +48,7 @@ inline constexpr auto kKernelRows = std::to_array<OptionSpec>({
      .type = OptionType::kCountList,
      .value_name = "N,...",
      .default_text = "8k",
-     .help = "tokens of each sequence (attention, page_scores, select_pages)",
+     .help = "tokens of each sequence (attention, page_scores, select_pages, select_spans)",
      .min = 1,
      .max = 1 << 24,
      .common = true},
@@ -57,7 +58,8 @@ inline constexpr auto kKernelRows = std::to_array<OptionSpec>({
      .type = OptionType::kCountList,
      .value_name = "N,...",
      .default_text = "1",
-     .help = "sequences that decode together (decode_attention, page_scores, select_pages, sample)",
+     .help = "sequences that decode together (decode_attention, page_scores, select_pages, "
+             "select_spans, sample)",
      .min = 1,
      .max = 256,
      .common = true},
@@ -67,7 +69,9 @@ inline constexpr auto kKernelRows = std::to_array<OptionSpec>({
      .type = OptionType::kChoiceList,
      .value_name = "dense|streaming|pages|lserve,...",
      .default_text = "dense",
-     .help = "which tokens attention reads; streaming, lserve: every other KV head streams",
+     .help =
+         "which tokens attention reads; streaming, lserve: every other KV head streams, and the "
+         "selector works for the others only",
      .common = true},
     {.name = "kv-cache-dtype",
      .group = kWhatGroup,
@@ -90,10 +94,18 @@ inline constexpr auto kKernelRows = std::to_array<OptionSpec>({
     {.name = "block-lists",
      .group = kWhatGroup,
      .verbs = kKernelVerb,
-     .type = OptionType::kChoice,
-     .value_name = "random|vertical-slash",
+     .type = OptionType::kChoiceList,
+     .value_name = "random|vertical-slash|single,...",
      .default_text = "random",
-     .help = "which ones"},
+     .help = "which ones; single: random ones, each listed by itself, also if none is left out"},
+    {.name = "beside",
+     .group = kWhatGroup,
+     .verbs = kKernelVerb,
+     .type = OptionType::kCountList,
+     .value_name = "N,...",
+     .help = "prefill_attention: whole prompts of N tokens in the same call; every part alone too",
+     .min = 1,
+     .max = 1 << 24},
     {.name = "repetitions",
      .short_name = "-r",
      .group = kWhatGroup,

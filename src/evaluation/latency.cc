@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "base/checked_math.h"
 #include "base/random.h"
 #include "evaluation/step_cost.h"
 
@@ -50,26 +51,47 @@ Status decode_steps(Engine& engine, std::span<Sequence* const> sequences, int64_
   return {};
 }
 
-// Moves what was taken since the last call into `out`; forgets it if that is null.
-void take_op_times(Engine& engine, OpTimes* op_times, std::vector<OpTime>* out) {
+// Moves what was taken since the last call, by these steps, into `out`.
+void take_op_times(Engine& engine, OpTimes* op_times, const MeasuredSteps& steps,
+                   std::vector<CountedOp>* out) {
   if (op_times == nullptr) return;
   engine.backend().synchronize();
-  if (out != nullptr) *out = op_times->all();
+  *out = count_ops(engine, op_times->all(), steps);
   op_times->clear();
+}
+void forget_op_times(Engine& engine, OpTimes* op_times) {
+  std::vector<CountedOp> nothing;
+  take_op_times(engine, op_times, {}, &nothing);
+}
+
+MeasuredSteps decode_part(const LatencyPoint& point, const AttentionCounts& counts) {
+  return {.counts = counts,
+          .num_steps = point.decode_tokens,
+          .num_tokens = point.decode_tokens * point.batch,
+          .num_rows = point.decode_tokens * point.batch,
+          .kv_len = point.prompt_tokens};
 }
 
 Status run_once(Engine& engine, std::span<const int32_t> prompt, int64_t decode_tokens,
                 OpTimes* op_times, Latency* out) {
-  take_op_times(engine, op_times, nullptr);
+  forget_op_times(engine, op_times);
   const auto start = Clock::now();
   int32_t token = 0;
   ASSIGN_OR_RETURN(Sequence sequence, read_prompt(engine, prompt, &token));
   out->prefill_ms.push_back(ms_since(start));
-  take_op_times(engine, op_times, &out->prefill_ops);
+  const auto prompt_tokens = static_cast<int64_t>(prompt.size());
+  take_op_times(engine, op_times,
+                {.counts = engine.counts(),
+                 .num_steps = ceil_div<int64_t>(prompt_tokens, engine.chunk()),
+                 .num_tokens = prompt_tokens},
+                &out->prefill_ops);
   Sequence* const one = &sequence;
   RETURN_IF_ERROR(
       decode_steps(engine, std::span(&one, 1), decode_tokens, {token}, &out->decode_ms));
-  if (decode_tokens > 0) take_op_times(engine, op_times, &out->decode_ops);
+  if (decode_tokens > 0) {
+    const LatencyPoint point{.prompt_tokens = prompt_tokens, .decode_tokens = decode_tokens};
+    take_op_times(engine, op_times, decode_part(point, engine.counts()), &out->decode_ops);
+  }
   return {};
 }
 
@@ -87,11 +109,11 @@ Status run_on_random_cache(Engine& engine, const LatencyPoint& point, OpTimes* o
   const std::vector<int32_t> tokens(all.size(), 0);
   std::vector<double> warmup;
   RETURN_IF_ERROR(decode_steps(engine, all, warmup_steps, tokens, &warmup));
-  take_op_times(engine, op_times, nullptr);
+  forget_op_times(engine, op_times);
   engine.reset_counts();
   RETURN_IF_ERROR(decode_steps(engine, all, point.decode_tokens, tokens, &out->decode_ms));
-  take_op_times(engine, op_times, &out->decode_ops);
   out->counts = engine.counts();
+  take_op_times(engine, op_times, decode_part(point, out->counts), &out->decode_ops);
   return {};
 }
 

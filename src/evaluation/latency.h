@@ -6,7 +6,7 @@
 
 #include "base/status.h"
 #include "engine/engine.h"
-#include "kernels/op_times.h"
+#include "evaluation/op_cost.h"
 
 namespace lserve {
 
@@ -31,7 +31,7 @@ struct Latency {
   double decode_bytes = 0;         // of a step, at the least (step_cost.h)
   double prefill_operations = 0;   // of a prompt
   // Where the time goes, if it was asked for: of the last prompt, and of all its decode steps.
-  std::vector<OpTime> prefill_ops, decode_ops;
+  std::vector<CountedOp> prefill_ops, decode_ops;
 
   double prefill_tokens_per_second() const;  // by the median; 0: not measured
   double decode_tokens_per_second() const;   // of all sequences together

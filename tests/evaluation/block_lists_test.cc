@@ -74,5 +74,23 @@ TEST(SkipBlocks, KeepsTheShareThatWasAskedForAndCountsIt) {
   }
 }
 
+TEST(SkipBlocks, SingleBlocksAreListedByThemselves) {
+  for (const int32_t percent : {0, 60}) {
+    PrefillPlan plan = dense_plan();
+    PrefillPlan merged = dense_plan();
+    const double pairs = skip_blocks(percent, BlockLists::kSingle, 7, &plan);
+    EXPECT_EQ(pairs, skip_blocks(percent, BlockLists::kRandom, 7, &merged));
+    ASSERT_EQ(plan.work.size(), merged.work.size());
+    for (size_t i = 0; i < plan.work.size(); ++i) {
+      EXPECT_EQ(blocks_of(plan, plan.work[i]), blocks_of(merged, merged.work[i]));
+      if (plan.work[i].pool == 1) continue;
+      for (int32_t r = 0; r < plan.work[i].num_ranges; ++r) {
+        const auto& range = plan.ranges[static_cast<size_t>(plan.work[i].first_range + r)];
+        EXPECT_EQ(range.end, range.begin + 1);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lserve

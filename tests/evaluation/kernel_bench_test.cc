@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 
+#include "base/strings.h"
 #include "cli/options_kernel.h"
 #include "evaluation/kernel_bench/kernel_times.h"
 #include "kernels/forwarding_backend.h"
@@ -145,6 +146,167 @@ TEST(KernelBench, CountsThePairsThatPrefillSees) {
   }
 }
 
+double count_of(const PreparedKernel& kernel, const std::string& name) {
+  for (const KernelCount& count : kernel.counts) {
+    if (count.name == name) return count.value;
+  }
+  ADD_FAILURE() << "nothing counted as " << name;
+  return 0;
+}
+
+// Of the workload of that name among those of the case.
+PreparedKernel prepared(Backend& backend, const KernelCase& c, const std::string& what) {
+  for (const KernelWorkload& workload : must_make(c)) {
+    if (workload.what == what) return std::move(workload.prepare(backend).value());
+  }
+  ADD_FAILURE() << "no workload is called " << what;
+  return {};
+}
+
+TEST(KernelBench, CountsTheBlocksOfALocalWindow) {
+  const auto backend = reference();
+  KernelCase c = tiny_case("prefill_attention");
+  c.context = 1000;  // 16 blocks
+  c.attention = {.mode = AttentionMode::kStreaming, .sink_tokens = 64, .local_tokens = 200};
+  const auto kernel = prepared(*backend, c,
+                               "streaming, sink 64, local 200, bf16, context 1000, "
+                               "1000 rows");
+  double read = 0;
+  double dense = 0;
+  for (int64_t first = 0; first < c.context; first += 64) {
+    const int64_t last = std::min<int64_t>(first + 64, c.context) - 1;
+    for (int64_t block = 0; block * 64 <= last; ++block) {
+      const int64_t newest = std::min<int64_t>(block * 64 + 63, last);  // its key that is seen
+      // By the head that does not stream, and by the other: of the sink, or in a row's window.
+      read += 1 + (block == 0 || first - newest < 200 ? 1 : 0);
+      dense += 2;
+    }
+  }
+  EXPECT_LT(read, dense);
+  EXPECT_EQ(count_of(kernel, "blocks_read"), read);
+  EXPECT_EQ(count_of(kernel, "blocks_of_dense"), dense);
+}
+
+TEST(KernelBench, ListsOfSingleBlocksMayLeaveOutNone) {
+  const auto backend = reference();
+  KernelCase c = tiny_case("prefill_attention");
+  c.context = 1000;
+  const auto dense = prepared(*backend, c, "dense, bf16, context 1000, 1000 rows");
+  c.block_lists = BlockLists::kSingle;
+  const auto listed =
+      prepared(*backend, c, "dense, bf16, context 1000, 1000 rows, 0% of blocks skipped, single");
+  EXPECT_EQ(listed.operations, dense.operations);
+  EXPECT_EQ(listed.bytes, dense.bytes);
+  EXPECT_EQ(count_of(listed, "blocks_read"), count_of(dense, "blocks_of_dense"));
+  c.skip_percent = 50;
+  const auto half =
+      prepared(*backend, c, "dense, bf16, context 1000, 1000 rows, 50% of blocks skipped, single");
+  EXPECT_LT(half.operations, 0.8 * dense.operations);
+  EXPECT_LT(count_of(half, "blocks_read"), 0.8 * count_of(dense, "blocks_read"));
+}
+
+// A call of several prompts is what its parts are together, and each part is measured alone.
+TEST(KernelBench, PromptsBesideAChunkAddUp) {
+  for (const KvFormat format : {KvFormat::kBF16, KvFormat::kInt8}) {
+    const auto backend = reference();
+    KernelCase c = tiny_case("prefill_attention");
+    c.context = 500;
+    c.tokens = 100;
+    c.beside = {70, 130, 70};
+    c.kv_format = format;
+    const std::string name = cat("dense, ", kv_format_name(format), ", context ");
+    const auto part = [&](int64_t context, int64_t tokens) {
+      return prepared(*backend, c, cat(name, context, ", ", tokens, " rows"));
+    };
+    double bytes = 0;
+    double operations = 0;
+    double blocks = 0;
+    for (const auto& [context, tokens] :
+         {std::pair<int64_t, int64_t>{500, 100}, {70, 70}, {130, 130}, {70, 70}}) {
+      const PreparedKernel alone = part(context, tokens);
+      bytes += alone.bytes;
+      operations += alone.operations;
+      blocks += count_of(alone, "blocks_read");
+      alone.run(0);
+    }
+    const auto together =
+        prepared(*backend, c, cat(name, "500, 100 rows, beside prompts of 70 130 70"));
+    EXPECT_EQ(together.bytes, bytes);
+    EXPECT_EQ(together.operations, operations);
+    EXPECT_EQ(count_of(together, "blocks_read"), blocks);
+    EXPECT_EQ(together.limits.num_tokens, 370);
+    EXPECT_EQ(together.limits.num_pages, 8 + 2 + 3 + 2);
+    together.run(0);
+  }
+}
+
+TEST(KernelBench, AChunkOfCodesIsAlsoReadWithoutItsAttention) {
+  const auto backend = reference();
+  KernelCase c = tiny_case("prefill_attention");
+  c.tokens = 40;
+  EXPECT_EQ(must_make(c).size(), 1U) << "nothing to dequantise";
+  c.kv_format = KvFormat::kInt4;
+  ASSERT_EQ(must_make(c).size(), 2U);
+  const auto kernel = prepared(*backend, c, "dense, int4, context 100, one page read");
+  // Codes and scales of 2 heads, and as many numbers of 16 bits.
+  EXPECT_EQ(kernel.bytes, 100 * (2 * 2 * (32 + 4) + 2 * 128 * 2));
+  EXPECT_EQ(kernel.operations, 0);
+  kernel.run(0);
+  c.tokens = 0;
+  EXPECT_EQ(must_make(c).size(), 1U) << "a whole prompt is no chunk";
+}
+
+TEST(KernelBench, CountsWhatKernelsReadThatWorkByQueryHead) {
+  const auto backend = reference();
+  KernelCase c = tiny_case("decode_attention");  // groups of 4
+  c.batch = 2;
+  const auto dense = prepared(*backend, c, "dense, bf16, context 100, batch 2");
+  EXPECT_EQ(count_of(dense, "kv_bytes_read"), 2 * 2 * 128 * 2 * 64 * 2);  // 2 pages a head
+  EXPECT_EQ(count_of(dense, "kv_bytes_by_query_head"), 4 * count_of(dense, "kv_bytes_read"));
+  c.context = 2000;
+  c.attention = {.mode = AttentionMode::kLServe, .token_budget = 512};
+  const auto sparse = prepared(*backend, c, "lserve, bf16, context 2000, batch 2, budget 512");
+  // Two sink pages and the five that the last 256 tokens lie in; 512 / 64.
+  EXPECT_EQ(count_of(sparse, "kv_bytes_read"), 2 * (2 + 5 + 8) * 64 * 2 * 64 * 2);
+}
+
+TEST(KernelBench, SelectorsWorkForTheHeadsThatDoNotStream) {
+  const auto backend = reference();
+  KernelCase c = tiny_case("page_scores");
+  c.context = 1000;
+  c.attention.token_budget = 320;
+  const auto all = prepared(*backend, c, "minmax, context 1000, batch 1");
+  c.attention.mode = AttentionMode::kLServe;
+  const auto one = prepared(*backend, c, "minmax, 1 head, context 1000, batch 1");
+  EXPECT_EQ(2 * one.bytes, all.bytes);
+  one.run(0);
+  for (const char* op : {"select_pages", "select_spans"}) {
+    c.op = op;
+    c.attention.mode = AttentionMode::kDense;
+    const auto lists = prepared(*backend, c, "budget 320, context 1000, batch 1");
+    c.attention.mode = AttentionMode::kStreaming;
+    const auto list = prepared(*backend, c, "budget 320, 1 head, context 1000, batch 1");
+    EXPECT_EQ(2 * list.bytes, lists.bytes) << op;
+    list.run(0);
+  }
+}
+
+TEST(KernelBench, CasesThatHavePartsInCommonMeasureThemOnce) {
+  KernelCase c = tiny_case("prefill_attention");
+  c.kv_format = KvFormat::kInt8;
+  std::vector<KernelCase> cases(3, c);
+  cases[0].tokens = 10;
+  cases[1].tokens = 20;
+  cases[2].tokens = 10;
+  const auto workloads = kernel_workloads(cases);
+  ASSERT_TRUE(workloads.ok());
+  std::vector<std::string> names;
+  for (const KernelWorkload& w : *workloads) names.push_back(w.what);
+  EXPECT_EQ(names, (std::vector<std::string>{"dense, int8, context 100, 10 rows",
+                                             "dense, int8, context 100, one page read",
+                                             "dense, int8, context 100, 20 rows"}));
+}
+
 TEST(KernelBench, CountsStatisticsScoresAndLogits) {
   KernelCase c = tiny_case("page_scores");
   c.context = 130;  // 9 logical pages in 3 pages, of 2 heads
@@ -155,6 +317,8 @@ TEST(KernelBench, CountsStatisticsScoresAndLogits) {
   c.context = 1000;
   c.attention.token_budget = 320;
   EXPECT_EQ(counts_of(c), (Counts{2 * 16 * 4 + 2 * 5 * 4, 2 * 16}));
+  c.op = "select_spans";  // also a page_id of 4 bytes and a span of 8 for each page selected
+  EXPECT_EQ(counts_of(c).bytes, 2 * 16 * 4 + 2 * 5 * (4 + 4 + 8));
   c = tiny_case("sample");
   c.batch = 2;
   EXPECT_EQ(counts_of(c), (Counts{2 * 1024 * 4, 2 * 1024}));
@@ -263,7 +427,7 @@ TEST(KernelBench, FiguresAreHeldAgainstTheCeilings) {
   EXPECT_NEAR(figure.vendor_ratio(), 2, 1e-12);
   EXPECT_EQ(table_row(figure, ceilings, true),
             "| rope | one | 3.00 | 4.00 | 2.00 | 4.00 | 1000.0 | 50.0% | 1.33 | 1.3% | v | 6.00 | "
-            "2.00x |\n");
+            "2.00x | - |\n");
   const auto bars = [](const std::string& text) {
     return std::count(text.begin(), text.end(), '|');
   };
@@ -274,7 +438,11 @@ TEST(KernelBench, FiguresAreHeldAgainstTheCeilings) {
     none.does_not_fit = "does not fit";
     EXPECT_EQ(bars(table_row(none, ceilings, vendor)), columns);
   }
+  figure.counts = {{"pages", 12345}, {"all", 2}};
+  EXPECT_NE(table_row(figure, ceilings, false).find("| 1.3% | pages 12,345, all 2 |\n"),
+            std::string::npos);
   const Json json = to_json(figure, ceilings);
+  EXPECT_EQ(json.find("pages")->as_double(), 12345);
   EXPECT_NEAR(json.find("us_median")->as_double(), 3, 1e-9);
   EXPECT_NEAR(json.find("vendor_ratio")->as_double(), 2, 1e-9);
 }
@@ -311,8 +479,21 @@ TEST(KernelBench, OptionsMakeEveryCombination) {
   EXPECT_EQ(last.attention.token_budget, 512);
   EXPECT_EQ(last.kv_format, KvFormat::kInt4);
   EXPECT_EQ(cases[16].op, "rope");
+  EXPECT_TRUE(cases[16].beside.empty());
   EXPECT_EQ(cases[16].tokens, 3);
   EXPECT_EQ(cases[16].shape, "llama-3-8b");
+}
+
+TEST(KernelBench, OptionsOfBlocksArePrefillsOnly) {
+  const auto cases =
+      kernel_cases(*parse({"prefill_attention,decode_attention", "--block-lists", "random,single",
+                           "--skip-blocks", "0,40", "--beside", "1k,2k"}));
+  ASSERT_EQ(cases.size(), 5U);
+  EXPECT_EQ(cases[2].block_lists, BlockLists::kSingle);
+  EXPECT_EQ(cases[2].skip_percent, 0);
+  EXPECT_EQ(cases[3].skip_percent, 40);
+  EXPECT_EQ(cases[3].beside, (std::vector<int64_t>{1024, 2048}));
+  EXPECT_TRUE(cases[4].beside.empty());
 }
 
 TEST(KernelBench, AllNamesEveryOperation) {

@@ -17,7 +17,7 @@ class Chooser {
  public:
   Chooser(int32_t skip_percent, BlockLists lists, uint64_t seed, int32_t num_blocks)
       : keep_(1 - skip_percent / 100.0), lists_(lists), random_(seed) {
-    if (lists == BlockLists::kRandom) return;
+    if (lists != BlockLists::kVerticalSlash) return;
     // A block is left out if neither its column nor its diagonal is taken.
     const double each = 1 - std::sqrt(1 - keep_);
     for (int32_t i = 0; i < num_blocks; ++i) {
@@ -25,8 +25,9 @@ class Chooser {
       diagonals_.push_back(random_.uniform() < each);
     }
   }
+  bool merges() const { return lists_ != BlockLists::kSingle; }
   bool visits(int32_t query_block, int32_t key_block) {
-    if (lists_ == BlockLists::kRandom) return random_.uniform() < keep_;
+    if (lists_ != BlockLists::kVerticalSlash) return random_.uniform() < keep_;
     return columns_[static_cast<size_t>(key_block)] ||
            diagonals_[static_cast<size_t>(query_block - key_block)];
   }
@@ -59,7 +60,7 @@ List make_list(const PrefillWork& item, Chooser* chooser, std::vector<KeyBlockRa
   for (int32_t block = 0; block <= last; ++block) {
     if (block != 0 && block != last && !chooser->visits(last, block)) continue;
     list.pairs += pairs_in(item, block);
-    if (list.num_ranges > 0 && ranges->back().end == block) {
+    if (chooser->merges() && list.num_ranges > 0 && ranges->back().end == block) {
       ++ranges->back().end;
     } else {
       ranges->push_back({block, block + 1});
@@ -70,6 +71,18 @@ List make_list(const PrefillWork& item, Chooser* chooser, std::vector<KeyBlockRa
 }
 
 }  // namespace
+
+const char* block_lists_name(BlockLists lists) {
+  switch (lists) {
+    case BlockLists::kRandom:
+      return "random";
+    case BlockLists::kVerticalSlash:
+      return "vertical-slash";
+    case BlockLists::kSingle:
+      return "single";
+  }
+  return "?";
+}
 
 double skip_blocks(int32_t skip_percent, BlockLists lists, uint64_t seed, PrefillPlan* plan) {
   int32_t num_blocks = 0;

@@ -11,7 +11,9 @@ namespace lserve {
 enum class BlockLists {
   kRandom,         // any blocks
   kVerticalSlash,  // some columns for all query blocks, and some diagonals
+  kSingle,         // any blocks, each a range of its own, as a list of block numbers would be
 };
+const char* block_lists_name(BlockLists lists);
 
 // Leaves out about `skip_percent` of the key blocks of every item of pool 0 (retrieval heads),
 // never the first and the item's last. Lists are made anew for every query block, and shared by its

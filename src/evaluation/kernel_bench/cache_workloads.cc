@@ -1,5 +1,4 @@
-// What goes into the cache and what comes out of logits: write_kv, rope_write_kv, select_pages,
-// sample.
+// What goes into the cache and what comes out of logits: write_kv, rope_write_kv, sample.
 #include <memory>
 
 #include "base/checked_math.h"
@@ -134,38 +133,6 @@ KernelWorkloads write_workloads(const ShapedCase& c, bool rope) {
            .prepare = [c, rope](Backend& backend) { return prepare_write(backend, c, rope); }}};
 }
 
-Result<PreparedKernel> prepare_select(Backend& backend, const ShapedCase& c) {
-  const int64_t items = c.settings.batch * c.shape.num_kv_heads;
-  const int64_t pages = ceil_div<int64_t>(c.settings.context, kPageSize);
-  const int32_t budget = c.settings.attention.budget_pages();
-  PreparedKernel kernel;
-  const double scores_bytes = static_cast<double>(items * pages) * kFloat;
-  kernel.bytes = scores_bytes + static_cast<double>(items * budget) * kFloat;
-  kernel.operations = static_cast<double>(items * pages);  // a comparison each
-  ASSIGN_OR_RETURN(kernel.copies, plan_copies(backend, {scores_bytes, scores_bytes},
-                                              2 * kernel.bytes, c.settings.rotated_bytes));
-  auto memory = std::make_shared<BenchMemory>(backend, c.settings.seed);
-  ASSIGN_OR_RETURN(float* scores, memory->random(kernel.copies * items * pages));
-  const std::vector<int32_t> all_pages(static_cast<size_t>(items), static_cast<int32_t>(pages));
-  std::vector<int32_t> all_rows;
-  for (int32_t i = 0; i < items; ++i) all_rows.push_back(i);
-  ASSIGN_OR_RETURN(const auto num_pages, memory->list(all_pages));
-  ASSIGN_OR_RETURN(const auto rows, memory->list(all_rows));
-  ASSIGN_OR_RETURN(const auto selected,
-                   memory->list(std::vector<int32_t>(static_cast<size_t>(items * budget))));
-  RETURN_IF_ERROR(backend.reserve(kernel.limits));
-  kernel.run = [=, &backend, sinks = c.settings.attention.num_sink_pages()](int64_t copy) {
-    backend.select_pages({.scores = TensorView(scores + copy * items * pages, {items, pages}),
-                          .num_pages = num_pages,
-                          .rows = rows,
-                          .budget = budget,
-                          .num_sink_pages = sinks,
-                          .selected = TensorView(selected.data(), {items, budget})});
-  };
-  kernel.memory = std::move(memory);
-  return kernel;
-}
-
 Result<PreparedKernel> prepare_sample(Backend& backend, const ShapedCase& c,
                                       const SamplingParams& sampling) {
   const int64_t batch = c.settings.batch;
@@ -198,14 +165,6 @@ Result<PreparedKernel> prepare_sample(Backend& backend, const ShapedCase& c,
 
 KernelWorkloads write_kv_workloads(const ShapedCase& c) { return write_workloads(c, false); }
 KernelWorkloads rope_write_kv_workloads(const ShapedCase& c) { return write_workloads(c, true); }
-
-KernelWorkloads select_pages_workloads(const ShapedCase& c) {
-  return {{.op = "select_pages",
-           .what = cat("budget ", c.settings.attention.token_budget, ", context ",
-                       c.settings.context, ", batch ", c.settings.batch),
-           .vendor = {},
-           .prepare = [c](Backend& backend) { return prepare_select(backend, c); }}};
-}
 
 KernelWorkloads sample_workloads(const ShapedCase& c) {
   struct Kind {

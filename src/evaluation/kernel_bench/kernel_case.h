@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "attention/attention_config.h"
 #include "evaluation/kernel_bench/block_lists.h"
@@ -20,7 +21,7 @@ enum class KernelDim : uint32_t {
   kBatch = 4,      // sequences that decode together
   kAttention = 8,  // which heads stream, whether pages are selected
   kKvFormat = 16,  // how keys and values are stored
-  kBlocks = 32,    // which key blocks are left out
+  kBlocks = 32,    // which key blocks are left out, and which prompts come in the same call
 };
 
 struct KernelOp {
@@ -46,8 +47,10 @@ inline constexpr std::array kKernelOps = {
                                       KernelDim::kKvFormat | KernelDim::kBlocks},
     KernelOp{"decode_attention", KernelDim::kContext | KernelDim::kBatch | KernelDim::kAttention |
                                      KernelDim::kKvFormat},
-    KernelOp{"page_scores", KernelDim::kContext | KernelDim::kBatch | KernelDim::kKvFormat},
-    KernelOp{"select_pages", KernelDim::kContext | KernelDim::kBatch},
+    KernelOp{"page_scores", KernelDim::kContext | KernelDim::kBatch | KernelDim::kAttention |
+                                KernelDim::kKvFormat},
+    KernelOp{"select_pages", KernelDim::kContext | KernelDim::kBatch | KernelDim::kAttention},
+    KernelOp{"select_spans", KernelDim::kContext | KernelDim::kBatch | KernelDim::kAttention},
     KernelOp{"sample", 0U | KernelDim::kBatch},
 };
 
@@ -70,10 +73,16 @@ struct KernelCase {
   KvFormat kv_format = KvFormat::kBF16;
   int32_t skip_percent = 0;  // of the key blocks of heads that do not stream (block_lists.h)
   BlockLists block_lists = BlockLists::kRandom;
+  std::vector<int64_t> beside;  // tokens of whole prompts that are read in the same call
   uint64_t seed = 0;
   // What the copies of a call's data have together, so that none of a call is in a cache from the
   // call before: more than three times the 50 MB of an H100. 1: one copy, for tests.
   int64_t rotated_bytes = int64_t{160} << 20;
 };
+
+// Whether blocks are listed explicitly: a list may leave out none.
+inline bool has_block_lists(const KernelCase& c) {
+  return c.skip_percent > 0 || c.block_lists == BlockLists::kSingle;
+}
 
 }  // namespace lserve

@@ -47,6 +47,16 @@ KernelTimes measure_device(Backend& backend, const PreparedKernel& kernel, doubl
   return times;
 }
 
+// "blocks_read 2,080, blocks_of_dense 4,160".
+std::string counts_text(const std::vector<KernelCount>& counts) {
+  std::string text;
+  for (const KernelCount& count : counts) {
+    text += cat(text.empty() ? "" : ", ", count.name, " ",
+                with_separators(static_cast<int64_t>(count.value)));
+  }
+  return text.empty() ? "-" : text;
+}
+
 std::string percent(double part) { return part > 0 ? cat(fixed(100 * part, 1), "%") : "-"; }
 
 }  // namespace
@@ -106,6 +116,7 @@ Result<KernelFigure> measure_workload(Backend& backend, const KernelWorkload& wo
   }
   figure.bytes = kernel->bytes;
   figure.operations = kernel->operations;
+  figure.counts = kernel->counts;
   figure.times = measure_kernel(backend, *kernel, options);
   return figure;
 }
@@ -114,13 +125,13 @@ std::string table_head(bool with_vendor) {
   const char* const vendor = with_vendor ? " vendor | vendor us | ratio |" : "";
   const char* const rule = with_vendor ? "---|---|---|" : "";
   return cat("| op | case | us | p99 | min | max | GB/s | of memory | TFLOP/s | of products |",
-             vendor, "\n|---|---|---|---|---|---|---|---|---|---|", rule, "\n");
+             vendor, " counted |\n|---|---|---|---|---|---|---|---|---|---|", rule, "---|\n");
 }
 
 std::string table_row(const KernelFigure& figure, const Ceilings& ceilings, bool with_vendor) {
   const std::string begin = cat("| ", figure.op, " | ", figure.what, " | ");
   if (!figure.does_not_fit.empty()) {
-    return cat(begin, figure.does_not_fit, " | | | | | | | |", with_vendor ? " | | |" : "", "\n");
+    return cat(begin, figure.does_not_fit, " | | | | | | | | |", with_vendor ? " | | |" : "", "\n");
   }
   const auto us = [&](double q) {
     return cat(fixed(quantile(figure.times.seconds, q) * 1e6, 2), " | ");
@@ -134,7 +145,7 @@ std::string table_row(const KernelFigure& figure, const Ceilings& ceilings, bool
                ratio > 0 ? fixed(figure.vendor_seconds * 1e6, 2) : "-", " | ",
                ratio > 0 ? cat(fixed(ratio, 2), "x") : "-", " |");
   }
-  return row + "\n";
+  return cat(row, " ", counts_text(figure.counts), " |\n");
 }
 
 Json to_json(const KernelFigure& figure, const Ceilings& ceilings) {
@@ -153,6 +164,7 @@ Json to_json(const KernelFigure& figure, const Ceilings& ceilings) {
       .set("calls", figure.times.calls);
   if (const double part = figure.of_memory(ceilings); part > 0) json.set("of_memory", part);
   if (const double part = figure.of_products(ceilings); part > 0) json.set("of_products", part);
+  for (const KernelCount& count : figure.counts) json.set(count.name, count.value);
   if (!figure.vendor.empty()) json.set("vendor", figure.vendor);
   if (figure.vendor_seconds > 0) {
     json.set("vendor_us", figure.vendor_seconds * 1e6).set("vendor_ratio", figure.vendor_ratio());

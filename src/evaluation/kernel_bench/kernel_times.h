@@ -44,6 +44,7 @@ struct KernelFigure {
   std::string does_not_fit;  // why nothing was measured
   double bytes = 0;
   double operations = 0;
+  std::vector<KernelCount> counts;
   KernelTimes times;
   // Of a vendor's kernel in the same process, where one was run; `vendor` says which, or why not.
   std::string vendor;
@@ -61,7 +62,8 @@ struct KernelFigure {
 Result<KernelFigure> measure_workload(Backend& backend, const KernelWorkload& workload,
                                       const TimingOptions& options);
 
-// A table in Markdown, as llama-bench has it; with vendors' times or without.
+// A table in Markdown, as llama-bench has it; with vendors' times or without. What was counted
+// besides bytes and operations comes last.
 std::string table_head(bool with_vendor);
 std::string table_row(const KernelFigure& figure, const Ceilings& ceilings, bool with_vendor);
 Json to_json(const KernelFigure& figure, const Ceilings& ceilings);

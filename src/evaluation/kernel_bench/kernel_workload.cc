@@ -1,6 +1,8 @@
 #include "evaluation/kernel_bench/kernel_workload.h"
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/strings.h"
 #include "checkpoint/random_checkpoint.h"
@@ -26,6 +28,7 @@ constexpr std::array kMakers = {
     Maker{"decode_attention", decode_attention_workloads},
     Maker{"page_scores", page_scores_workloads},
     Maker{"select_pages", select_pages_workloads},
+    Maker{"select_spans", select_spans_workloads},
     Maker{"sample", sample_workloads},
 };
 static_assert(kMakers.size() == kKernelOps.size(), "every op that is offered has a maker");
@@ -36,11 +39,12 @@ Status check_case(const KernelCase& c, int64_t tokens) {
     return usage_error(cat(c.op, ": --tokens ", with_separators(tokens),
                            " are more than the --context of ", with_separators(c.context)));
   }
+  const bool selects = c.op == "select_pages" || c.op == "select_spans";
   AttentionConfig attention = c.attention;
-  if (!op.has(KernelDim::kAttention)) attention.mode = AttentionMode::kPages;
+  if (selects || c.op == "page_scores") attention.mode = selector_mode(c.attention.mode);
   if (op.has(KernelDim::kContext)) RETURN_IF_ERROR(validate(attention));
-  if (c.op == "select_pages" && c.context <= c.attention.token_budget) {
-    return usage_error(cat("select_pages: a --context of ", with_separators(c.context),
+  if (selects && c.context <= c.attention.token_budget) {
+    return usage_error(cat(c.op, ": a --context of ", with_separators(c.context),
                            " tokens is within the --token-budget of ",
                            with_separators(c.attention.token_budget), ": nothing is selected"));
   }
@@ -62,6 +66,20 @@ Result<KernelWorkloads> kernel_workloads(const KernelCase& the_case) {
     if (maker.op == the_case.op) return maker.make(shaped);
   }
   return usage_error(cat("no such operation: ", quoted(the_case.op)));
+}
+
+Result<KernelWorkloads> kernel_workloads(std::span<const KernelCase> cases) {
+  KernelWorkloads all;
+  for (const KernelCase& the_case : cases) {
+    ASSIGN_OR_RETURN(KernelWorkloads of_case, kernel_workloads(the_case));
+    for (KernelWorkload& workload : of_case) {
+      const bool known = std::any_of(all.begin(), all.end(), [&](const KernelWorkload& other) {
+        return other.op == workload.op && other.what == workload.what;
+      });
+      if (!known) all.push_back(std::move(workload));
+    }
+  }
+  return all;
 }
 
 }  // namespace lserve

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -26,6 +27,7 @@ struct ProductProblem {
   int64_t rows = 0;     // of the matrix
   int64_t columns = 0;  // of the matrix
   int64_t num_tokens = 0;
+  bool operator==(const ProductProblem&) const = default;
 };
 struct AttentionProblem {
   int64_t batch = 1;
@@ -34,8 +36,15 @@ struct AttentionProblem {
   int64_t num_q_heads = 1;
   int64_t num_kv_heads = 1;
   int64_t head_dim = 64;
+  bool operator==(const AttentionProblem&) const = default;
 };
 using VendorProblem = std::variant<std::monostate, ProductProblem, AttentionProblem>;
+
+// What else can be said of a call by counting: "blocks_read".
+struct KernelCount {
+  const char* name;
+  double value;
+};
 
 // Ready to run on one backend.
 struct PreparedKernel {
@@ -43,6 +52,7 @@ struct PreparedKernel {
   // additions and multiplications (and the like), where each counts one.
   double bytes = 0;
   double operations = 0;
+  std::vector<KernelCount> counts;
   int64_t copies = 1;
   bool in_graph = true;  // false: it hands results to the host, which a graph cannot
   ScratchLimits limits;  // which prepare() has reserved
@@ -63,5 +73,7 @@ struct KernelWorkload {
 // kModel (no such shape).
 using KernelWorkloads = std::vector<KernelWorkload>;
 Result<KernelWorkloads> kernel_workloads(const KernelCase& the_case);
+// Those of all cases in order, each once: cases may have parts in common.
+Result<KernelWorkloads> kernel_workloads(std::span<const KernelCase> cases);
 
 }  // namespace lserve

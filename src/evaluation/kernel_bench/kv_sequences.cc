@@ -12,8 +12,15 @@ namespace {
 constexpr int64_t kFillTokens = 1024;  // written at once
 constexpr std::array kClasses = {HeadClass::kRetrieval, HeadClass::kStreaming};
 
-int64_t streaming_pages(const ShapedCase& c, const KvNeeds& needs) {
-  const int64_t all = ceil_div<int64_t>(c.settings.context, kPageSize);
+// Tokens of each sequence.
+std::vector<int64_t> contexts_of(const ShapedCase& c) {
+  std::vector<int64_t> contexts(static_cast<size_t>(c.settings.batch), c.settings.context);
+  contexts.insert(contexts.end(), c.settings.beside.begin(), c.settings.beside.end());
+  return contexts;
+}
+
+int64_t streaming_pages(const ShapedCase& c, int64_t context, const KvNeeds& needs) {
+  const int64_t all = ceil_div<int64_t>(context, kPageSize);
   const AttentionConfig& attention = c.settings.attention;
   const int64_t kept = attention.sink_tokens + attention.local_tokens + kFillTokens;
   return needs.all_tokens ? all : std::min(all, ceil_div<int64_t>(kept, kPageSize) + 3);
@@ -30,10 +37,13 @@ KvCacheConfig cache_config(const ShapedCase& c, const KvNeeds& needs, const Head
   config.logical_page_size = c.settings.attention.logical_page_size;
   config.page_score = c.settings.attention.page_score;
   config.key_stats = needs.key_stats;
-  const int64_t pages = ceil_div<int64_t>(c.settings.context, kPageSize);
-  if (count(HeadClass::kRetrieval) > 0) config.num_pages[0] = c.settings.batch * pages;
-  if (count(HeadClass::kStreaming) > 0) {
-    config.num_pages[1] = c.settings.batch * streaming_pages(c, needs);
+  for (const int64_t context : contexts_of(c)) {
+    if (count(HeadClass::kRetrieval) > 0) {
+      config.num_pages[0] += ceil_div<int64_t>(context, kPageSize);
+    }
+    if (count(HeadClass::kStreaming) > 0) {
+      config.num_pages[1] += streaming_pages(c, context, needs);
+    }
   }
   return config;
 }
@@ -46,7 +56,8 @@ class Filler {
   // kMemory.
   Status prepare(const HeadPattern& pattern) {
     // Each part and layer begins at another row, so that no two pages of a sequence are alike.
-    rows_ = 3 * std::min(kFillTokens, shaped_.settings.context);
+    const std::vector<int64_t> contexts = contexts_of(shaped_);
+    rows_ = 3 * std::min(kFillTokens, *std::max_element(contexts.begin(), contexts.end()));
     ASSIGN_OR_RETURN(k_, memory_.random(rows_ * shaped_.kv_width()));
     ASSIGN_OR_RETURN(v_, memory_.random(rows_ * shaped_.kv_width()));
     const std::vector<int64_t> room(static_cast<size_t>(kFillTokens));
@@ -99,10 +110,10 @@ class Filler {
 
 Status fill(Filler* filler, const ShapedCase& c, const KvNeeds& needs, KvSequences* kv) {
   const AttentionConfig& attention = c.settings.attention;
-  for (int64_t i = 0; i < c.settings.batch; ++i) {
+  for (const int64_t context : contexts_of(c)) {
     SequencePages& pages = *kv->sequences.emplace_back(std::make_unique<SequencePages>(*kv->cache));
-    while (pages.kv_len() < c.settings.context) {
-      const int64_t count = std::min(kFillTokens, c.settings.context - pages.kv_len());
+    while (pages.kv_len() < context) {
+      const int64_t count = std::min(kFillTokens, context - pages.kv_len());
       RETURN_IF_ERROR(pages.extend(count));
       filler->write(pages, count, *kv->cache);
       // The query of the last token is yet to come: it sees one token less of the window.

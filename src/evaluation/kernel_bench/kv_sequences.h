@@ -31,8 +31,8 @@ struct KvNeeds {
   double other_bytes = 0;  // that the workload needs besides
 };
 
-// c.settings.batch sequences of c.settings.context tokens, in as many layers as plan_copies() says
-// for the bytes that a call reads of one: read_bytes. kMemory.
+// c.settings.batch sequences of c.settings.context tokens and those of c.settings.beside, in as
+// many layers as plan_copies() says for the bytes that a call reads of one: read_bytes. kMemory.
 Result<KvSequences> make_kv_sequences(BenchMemory* memory, const ShapedCase& c,
                                       const KvNeeds& needs, double read_bytes);
 

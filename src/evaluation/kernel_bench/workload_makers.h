@@ -19,6 +19,11 @@ struct ShapedCase {
   int64_t kv_width() const { return shape.num_kv_heads * shape.head_dim; }
 };
 
+// What the selector's operations are measured in: lserve where heads stream, else pages.
+constexpr AttentionMode selector_mode(AttentionMode mode) {
+  return has_streaming_heads(mode) ? AttentionMode::kLServe : AttentionMode::kPages;
+}
+
 // "1 row", "8192 rows".
 std::string rows_text(int64_t rows);
 
@@ -33,6 +38,7 @@ KernelWorkloads prefill_attention_workloads(const ShapedCase& c);
 KernelWorkloads decode_attention_workloads(const ShapedCase& c);
 KernelWorkloads page_scores_workloads(const ShapedCase& c);
 KernelWorkloads select_pages_workloads(const ShapedCase& c);
+KernelWorkloads select_spans_workloads(const ShapedCase& c);
 KernelWorkloads sample_workloads(const ShapedCase& c);
 
 }  // namespace lserve
