@@ -205,11 +205,11 @@ def decode_sparse_bars():
         yield at_most(f"a layer's attention at 256K over 8K: lserve, {kind}, batch 1", "ratio",
                       1.05, over(name, sparse(kind, 256 * K, 1), sparse(kind, 8 * K, 1)))
     for kind in ("bf16", "int8"):
-        metric = sparse(kind, 128 * K, 16)
+        metric = sparse(kind, 256 * K, 16)
         yield at_least(f"part of copy bandwidth: {metric}", "part", 0.75,
                        part_of_copy(name, metric))
     yield at_most("lserve, int8, batch 1, a layer", "us", 8,
-                  lambda r: r.us(name, sparse("int8", 128 * K, 1)))
+                  lambda r: r.us(name, sparse("int8", 256 * K, 1)))
 
 
 def selector_bars():

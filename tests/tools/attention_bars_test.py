@@ -5,12 +5,14 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+TOOLS = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+sys.path.insert(0, TOOLS)
 
 import attention_bars
 import record_gpu
@@ -124,6 +126,20 @@ class AttentionBarsTest(unittest.TestCase):
         found = figure(record,
                        "scores and selection, a layer, averaged over a reuse of 4, 128K")
         self.assertEqual((found["value"], found["holds"]), (5.25, False))
+
+    def test_every_record_that_a_bar_reads_is_made(self):
+        asked = set()
+
+        class Asked(attention_bars.Records):
+            def _record(self, name):
+                asked.add(name)
+                raise attention_bars.Missing(name)
+
+        attention_bars.judge(Asked(Path("none")), attention_bars.all_bars())
+        script = (Path(TOOLS).parent / "scripts/gpu").read_text()
+        made = set(re.findall(r"^ *(?:SHAPE=\S+ )?kernels (\w+) ", script, re.MULTILINE))
+        self.assertLessEqual(asked, made | {"cuda_latency"})
+        self.assertIn("cuda_decode_mha", asked)
 
     def test_no_record_at_all(self):
         with self.assertRaises(SystemExit):
