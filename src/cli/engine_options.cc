@@ -22,6 +22,11 @@ KvFormat kv_format(const std::string& word) {
   return KvFormat::kBF16;  // auto
 }
 
+// Absent for "auto".
+std::optional<WeightFormat> weight_format(const CommandLine& options, const char* name) {
+  return weight_format_by_name(options.get_text(name));
+}
+
 SelectorGroup selector_group(const std::string& word) {
   for (const SelectorGroup group : {SelectorGroup::kMean, SelectorGroup::kPerQueryHead}) {
     if (word == selector_group_name(group)) return group;
@@ -106,6 +111,8 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
   }
   config.attention = attention_config(options);
   config.kv_format = kv_format(options.get_text("kv-cache-dtype"));
+  config.weights = {weight_format(options, "weights"), weight_format(options, "head-weights"),
+                    static_cast<int>(options.get_int("threads"))};
   if (const int64_t context = options.get_int("max-model-len"); context > 0) {
     config.max_model_len = context;
   }

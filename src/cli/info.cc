@@ -70,7 +70,14 @@ Json supported_json(const EnginePlan& plan) {
   }
   Json formats = Json::array();
   for (const KvFormat format : kKvFormats) formats.push_back(kv_format_name(format));
-  return Json::object().set("attention", std::move(modes)).set("kv_dtype", std::move(formats));
+  Json weights = Json::array();
+  for (const std::string& word : choices_of(*find_option(Verb::kInfo, "weights"))) {
+    weights.push_back(word);
+  }
+  return Json::object()
+      .set("attention", std::move(modes))
+      .set("kv_dtype", std::move(formats))
+      .set("weights", std::move(weights));
 }
 
 Json model_json(const EnginePlan& plan) {

@@ -25,7 +25,7 @@ std::string model_line(const EnginePlan& plan) {
 std::string memory_line(const EnginePlan& plan, const Backend& backend) {
   const MemoryPlan& memory = plan.memory;
   return cat(
-      "memory  weights ", bytes(memory.weight_bytes), " | KV ", bytes(memory.kv_bytes()), " (",
+      "memory  weights ", bytes(memory.weight_bytes), " (", describe(plan.weights), ") | KV ", bytes(memory.kv_bytes()), " (",
       kv_format_name(memory.kv.format), ", retrieval heads ", bytes(memory.retrieval_kv_bytes),
       ", streaming heads ", bytes(memory.streaming_kv_bytes), ") | workspace ",
       bytes(memory.workspace_bytes), " | scratch ", bytes(memory.scratch_bytes), " | other ",
@@ -117,6 +117,7 @@ Json memory_json(const EnginePlan& plan) {
   return Json::object()
       .set("context", memory.context)
       .set("weights_bytes", memory.weight_bytes)
+      .set("weights", describe(plan.weights))
       .set("kv_dtype", kv_format_name(memory.kv.format))
       .set("kv_retrieval_bytes", memory.retrieval_kv_bytes)
       .set("kv_streaming_bytes", memory.streaming_kv_bytes)

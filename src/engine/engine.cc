@@ -17,7 +17,7 @@ Result<std::unique_ptr<Engine>> Engine::load(EnginePlan plan, std::unique_ptr<Ba
   Backend& b = *engine->backend_;
   ASSIGN_OR_RETURN(engine->cache_, KvCache::create(p.memory.kv, b));
   ASSIGN_OR_RETURN(Workspace workspace, Workspace::create(p.inputs.config, p.memory.workspace, b));
-  ASSIGN_OR_RETURN(ModelWeights weights, load_weights(*p.checkpoint, b, progress));
+  ASSIGN_OR_RETURN(ModelWeights weights, load_weights(*p.checkpoint, p.weights, b, progress));
   if (p.adapter != nullptr) {
     RETURN_IF_ERROR(load_adapter(*p.adapter, p.lora_scale, b, &weights));
   }

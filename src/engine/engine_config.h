@@ -9,6 +9,7 @@
 #include "attention/attention_config.h"
 #include "checkpoint/model_config.h"
 #include "kernels/backend.h"
+#include "model/weight_choice.h"
 #include "quant/kv_format.h"
 
 namespace lserve {
@@ -17,6 +18,7 @@ struct EngineConfig {
   std::string model_path;   // a Hugging Face directory or a .gguf file
   std::string lora_path;    // a PEFT adapter to put on it; "": none
   double lora_scale = 1.0;  // times the adapter's own
+  WeightChoice weights;     // the formats of the model's matrices; an adapter's stay the file's
 
   // Absent: lserve if a head pattern is given or found, else dense.
   std::optional<AttentionMode> mode;

@@ -186,15 +186,14 @@ Result<EnginePlan> make_engine_plan(const EngineConfig& config, const Backend& b
   plan.inputs.chunk = config.chunk;
   plan.inputs.num_sequences = config.num_sequences;
   plan.inputs.resume_tokens = config.resume_tokens;
-  plan.inputs.weight_bytes = planned_weight_bytes(*plan.checkpoint, backend);
+  plan.weights = config.weights;
+  RETURN_IF_ERROR(check_weight_choice(*plan.checkpoint, plan.weights));
+  plan.inputs.weight_bytes = planned_weight_bytes(*plan.checkpoint, plan.weights, backend);
   if (plan.adapter != nullptr) {
     plan.inputs.weight_bytes += planned_adapter_bytes(*plan.adapter, backend);
     plan.inputs.low_rank_columns = widest_low_rank(*plan.adapter, model.num_layers);
   }
-  for (const TensorInfo& tensor : plan.checkpoint->tensors()) {
-    plan.inputs.largest_tensor_bytes =
-        std::max(plan.inputs.largest_tensor_bytes, static_cast<int64_t>(tensor.bytes));
-  }
+  plan.inputs.loader_bytes = loader_bytes(*plan.checkpoint, plan.weights);
   RETURN_IF_ERROR(decide_context(config, backend, check, &plan));
   return plan;
 }

@@ -17,6 +17,7 @@ struct EnginePlan {
   std::unique_ptr<Checkpoint> checkpoint;
   std::unique_ptr<LoraAdapter> adapter;  // null: none
   double lora_scale = 1.0;
+  WeightChoice weights;
   MemoryInputs inputs;       // model, attention, pattern, formats; overrides applied
   std::string pattern_path;  // "": no file
   MemoryPlan memory;

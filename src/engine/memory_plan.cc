@@ -153,7 +153,7 @@ MemoryPlan plan_memory(const MemoryInputs& inputs, int64_t context, const Backen
   plan.scratch = plan_scratch(inputs, plan.workspace, context);
   plan.scratch_bytes = backend.scratch_bytes(plan.scratch);
   const int64_t list_bytes = StepLists::planned_bytes(plan.step);
-  plan.host_bytes = kHostReserveBytes + inputs.largest_tensor_bytes + list_bytes;
+  plan.host_bytes = kHostReserveBytes + inputs.loader_bytes + list_bytes;
   plan.other_bytes = backend.allocation_bytes(list_bytes) + kv_rounding(plan.kv, backend) +
                      backend.allocation_bytes(pattern_list_bytes(inputs.config));
   if (backend.is_host_memory()) plan.other_bytes += plan.host_bytes;

@@ -25,7 +25,7 @@ struct MemoryInputs {
   int64_t resume_tokens = 0;         // EngineConfig
   int64_t weight_bytes = 0;          // the adapter's included
   int64_t low_rank_columns = 0;      // of the adapter (model/weights.h)
-  int64_t largest_tensor_bytes = 0;  // in the file: the loader holds one at a time
+  int64_t loader_bytes = 0;          // of the host, at once (model/weight_choice.h)
 
   // Tokens before the next one whose streaming pages a sequence keeps: the wider of the windows of
   // prefill and decode, always, because another prefill may follow (the next turn of a chat).

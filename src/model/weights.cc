@@ -4,34 +4,41 @@
 
 #include "base/hash.h"
 #include "base/strings.h"
+#include "base/thread_pool.h"
+#include "quant/convert_rows.h"
 
 namespace lserve {
 
 namespace {
 
-// Reads tensors by name, one after the other, through one reused host buffer.
+// Reads tensors by name, one after the other, through reused host buffers.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress)
-      : checkpoint_(checkpoint), backend_(backend), progress_(progress) {
+  Loader(const Checkpoint& checkpoint, const WeightChoice& choice, Backend& backend,
+         const LoadProgress& progress)
+      : checkpoint_(checkpoint),
+        choice_(choice),
+        backend_(backend),
+        progress_(progress),
+        pool_(choice.num_threads > 0 ? choice.num_threads : ThreadPool::available_threads()) {
     for (const TensorInfo& tensor : checkpoint.tensors()) total_ += tensor.bytes;
   }
 
   Status matrix(const std::string& name, Weight* out) {
     if (const TensorInfo* tensor = checkpoint_.find(name)) {
       if (const auto random = checkpoint_.random_tensor(*tensor)) {
-        ASSIGN_OR_RETURN(*out, backend_.make_random_weight(tensor->shape[0], tensor->shape[1],
-                                                           random->seed, random->scale));
-        content_hash_ = hash64(std::as_bytes(std::span(&random->seed, 1)), content_hash_);
-        advance(*tensor);
-        return {};
+        return random_matrix(*tensor, *random, out);
       }
     }
     ASSIGN_OR_RETURN(const TensorInfo* tensor, read(name));
     if (tensor->shape.size() != 2) return model_error(cat(name, ": not a matrix"));
-    ASSIGN_OR_RETURN(*out, backend_.load_weight({tensor->format, tensor->shape[0], tensor->shape[1],
-                                                 bytes(*tensor)}));
-    return {};
+    const MatrixRows stored{tensor->format, tensor->shape[0], tensor->shape[1]};
+    const WeightFormat format = choice_.of(*tensor);
+    if (format == stored.format) return load(stored, bytes(*tensor), out);
+    const MatrixRows chosen{format, stored.rows, stored.columns};
+    const std::span<std::byte> converted = converted_rows(chosen);
+    convert_rows(stored, bytes(*tensor), format, converted, &pool_);
+    return load(chosen, converted, out);
   }
 
   Status vector(const std::string& name, VectorWeight* out) {
@@ -57,6 +64,35 @@ class Loader {
   uint64_t content_hash() const { return content_hash_; }
 
  private:
+  Status random_matrix(const TensorInfo& tensor, const RandomTensor& random, Weight* out) {
+    const MatrixRows chosen{choice_.of(tensor), tensor.shape[0], tensor.shape[1]};
+    content_hash_ = hash64(std::as_bytes(std::span(&random.seed, 1)), content_hash_);
+    advance(tensor);
+    if (chosen.format == tensor.format) {
+      ASSIGN_OR_RETURN(*out, backend_.make_random_weight(chosen.rows, chosen.columns, random.seed,
+                                                         random.scale));
+      return {};
+    }
+    const std::span<std::byte> rows = converted_rows(chosen);
+    random_rows(chosen, random.seed, random.scale, rows, &pool_);
+    return load(chosen, rows, out);
+  }
+
+  Status load(const MatrixRows& matrix, std::span<const std::byte> data, Weight* out) {
+    ASSIGN_OR_RETURN(*out,
+                     backend_.load_weight({matrix.format, matrix.rows, matrix.columns, data}));
+    return {};
+  }
+
+  // Room for a matrix in another format than the file's, which makes other contents.
+  std::span<std::byte> converted_rows(const MatrixRows& matrix) {
+    const std::string_view format = weight_format_name(matrix.format);
+    content_hash_ = hash64(std::as_bytes(std::span(format)), content_hash_);
+    const auto size = static_cast<size_t>(matrix_bytes(matrix));
+    if (converted_.size() < size) converted_.resize(size);
+    return std::span(converted_).first(size);
+  }
+
   Result<const TensorInfo*> read(const std::string& name) {
     const TensorInfo* tensor = checkpoint_.find(name);
     if (tensor == nullptr) return model_error(cat("the checkpoint has no tensor ", name));
@@ -75,9 +111,12 @@ class Loader {
   }
 
   const Checkpoint& checkpoint_;
+  const WeightChoice& choice_;
   Backend& backend_;
   const LoadProgress& progress_;
+  ThreadPool pool_;
   std::vector<std::byte> buffer_;
+  std::vector<std::byte> converted_;
   uint64_t content_hash_ = 0;
   uint64_t done_ = 0;
   uint64_t total_ = 0;
@@ -108,9 +147,9 @@ LinearOutput Projection::output(const TensorView& out, bool accumulate) const {
   return output;
 }
 
-Result<ModelWeights> load_weights(const Checkpoint& checkpoint, Backend& backend,
-                                  const LoadProgress& progress) {
-  Loader loader(checkpoint, backend, progress);
+Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const WeightChoice& choice,
+                                  Backend& backend, const LoadProgress& progress) {
+  Loader loader(checkpoint, choice, backend, progress);
   ModelWeights weights;
   RETURN_IF_ERROR(loader.matrix("model.embed_tokens.weight", &weights.embedding));
   if (!checkpoint.config().tied_embeddings) {
@@ -126,11 +165,12 @@ Result<ModelWeights> load_weights(const Checkpoint& checkpoint, Backend& backend
   return weights;
 }
 
-int64_t planned_weight_bytes(const Checkpoint& checkpoint, const Backend& backend) {
+int64_t planned_weight_bytes(const Checkpoint& checkpoint, const WeightChoice& choice,
+                             const Backend& backend) {
   int64_t total = 0;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     total += tensor.shape.size() == 2
-                 ? backend.weight_bytes(tensor.format, tensor.shape[0], tensor.shape[1])
+                 ? backend.weight_bytes(choice.of(tensor), tensor.shape[0], tensor.shape[1])
                  : backend.allocation_bytes(tensor.shape[0] * int64_t{sizeof(float)});
   }
   return total;

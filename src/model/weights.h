@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/backend.h"
+#include "model/weight_choice.h"
 
 namespace lserve {
 
@@ -46,7 +47,8 @@ struct ModelWeights {
   Weight lm_head;           // the same shape; empty if the embedding serves (tied)
   VectorWeight final_norm;  // [hidden]
   std::vector<LayerWeights> layers;
-  uint64_t content_hash = 0;  // of all bytes read: tells models of one shape apart
+  // Of all bytes read, and of the formats they were turned into: tells models of one shape apart.
+  uint64_t content_hash = 0;
   uint64_t adapter_hash = 0;  // the same of an adapter and its scales; 0: none
 
   const Weight& output() const { return lm_head.rows > 0 ? lm_head : embedding; }
@@ -55,10 +57,11 @@ struct ModelWeights {
 // Bytes of the file read so far, of all that will be read.
 using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 
-// Reads every tensor of the checkpoint. kModel: a file is damaged, changed meanwhile, or holds
-// norms that are not finite; kMemory.
-Result<ModelWeights> load_weights(const Checkpoint& checkpoint, Backend& backend,
-                                  const LoadProgress& progress);
+// Reads every tensor of the checkpoint, into the formats chosen. kModel: a file is damaged, changed
+// meanwhile, or holds norms that are not finite; kMemory; kDevice: the backend has no kernels for a
+// format. REQUIRES: check_weight_choice().
+Result<ModelWeights> load_weights(const Checkpoint& checkpoint, const WeightChoice& choice,
+                                  Backend& backend, const LoadProgress& progress);
 // Puts the adapter, times `scale`, beside the matrices that it is for. kModel: its file is damaged,
 // changed meanwhile, or holds a value that is not finite; kMemory. REQUIRES: the adapter was opened
 // for this model.
@@ -66,7 +69,8 @@ Status load_adapter(const LoraAdapter& adapter, double scale, Backend& backend,
                     ModelWeights* weights);
 
 // Bytes that load_weights and load_adapter will keep: for the memory plan.
-int64_t planned_weight_bytes(const Checkpoint& checkpoint, const Backend& backend);
+int64_t planned_weight_bytes(const Checkpoint& checkpoint, const WeightChoice& choice,
+                             const Backend& backend);
 int64_t planned_adapter_bytes(const LoraAdapter& adapter, const Backend& backend);
 // The largest total_rank() of the linear calls of a layer.
 int64_t widest_low_rank(const LoraAdapter& adapter, int64_t num_layers);

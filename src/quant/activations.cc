@@ -31,8 +31,8 @@ float quantise(std::span<const float> x, float largest, const Store& store) {
 
 float quantise_int8(std::span<const float> x, std::span<int8_t> q) {
   CHECK_EQ(q.size(), x.size());
-  return quantise(
-      x, 127.0F, [q](size_t i, float value) { q[i] = static_cast<int8_t>(round_small(value)); });
+  return quantise(x, 127.0F,
+                  [q](size_t i, float value) { q[i] = static_cast<int8_t>(round_small(value)); });
 }
 
 float quantise_e4m3(std::span<const float> x, std::span<e4m3> q) {

@@ -95,6 +95,19 @@ TEST(MemoryLoad, TakesWhatThePlanSays) {
   }
 }
 
+TEST(MemoryLoad, TakesWhatThePlanSaysInEveryWeightFormat) {
+  for (const WeightFormat format : kRowFormats) {
+    SCOPED_TRACE(weight_format_name(format));
+    EngineConfig config = config_of(AttentionMode::kDense);
+    config.weights.layers = format;
+    Taken taken;
+    const Loaded loaded = load(config, &taken);
+    ASSERT_TRUE(loaded.status.ok()) << loaded.status.message();
+    EXPECT_EQ(taken.bytes,
+              loaded.plan.total_bytes() - loaded.plan.scratch_bytes - loaded.plan.host_bytes);
+  }
+}
+
 TEST(MemoryLoad, EveryRefusalIsAnErrorOfMemory) {
   const EngineConfig config = config_of(AttentionMode::kLServe);
   Taken all;

@@ -122,13 +122,13 @@ TEST(MemoryPlan, WhatTheHostNeedsIsNoMatterOfADevice) {
   MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
   const MemoryPlan before = plan_memory(inputs, 4096, Device());
   const MemoryPlan host_before = plan_of(inputs, 4096);
-  inputs.largest_tensor_bytes = int64_t{1} << 30;
+  inputs.loader_bytes = int64_t{1} << 30;
   const MemoryPlan device = plan_memory(inputs, 4096, Device());
   EXPECT_EQ(device.total_bytes(), before.total_bytes());
-  EXPECT_EQ(device.host_bytes, before.host_bytes + inputs.largest_tensor_bytes);
+  EXPECT_EQ(device.host_bytes, before.host_bytes + inputs.loader_bytes);
   // A backend in the host's memory shares it with the loader.
   EXPECT_EQ(plan_of(inputs, 4096).total_bytes(),
-            host_before.total_bytes() + inputs.largest_tensor_bytes);
+            host_before.total_bytes() + inputs.loader_bytes);
 }
 
 TEST(MemoryPlan, ScratchAndRoundingAreCounted) {
