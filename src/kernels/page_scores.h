@@ -9,7 +9,8 @@
 //
 // In float32. Only logical pages that hold tokens take part. Which formula it is, the statistics of
 // the pool decide (PagedKvView::page_score; write_kv.h defines them). Bounds kept in 8 bits are the
-// same formula of what their codes stand for. NaN never wins.
+// same formula of what their codes stand for; there a backend may take q in whole numbers of 2^-28
+// of a power of two above its head's largest channel, rounded towards zero. NaN never wins.
 // (system.md 2.2; paper section 3.5; Quest, ICML 2024; arXiv 2605.27740)
 #pragma once
 

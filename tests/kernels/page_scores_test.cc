@@ -83,14 +83,21 @@ Bound min_max_float64(PagedKvFixture* kv, std::span<const float> q, int64_t page
                       int64_t logical_page) {
   double bound = 0;
   double magnitude = 0;
+  double largest_q = 0;
+  double sum_of_k = 0;
   for (size_t c = 0; c < q.size(); ++c) {
     const auto k = kv->bounds(page, head, logical_page, static_cast<int32_t>(c));
     const double low = static_cast<double>(q[c]) * k.min;
     const double high = static_cast<double>(q[c]) * k.max;
     bound += std::max(low, high);
     magnitude += std::max(std::abs(low), std::abs(high));
+    largest_q = std::max(largest_q, std::abs(static_cast<double>(q[c])));
+    sum_of_k += std::abs(q[c] > 0 ? k.max : k.min);
   }
-  return {bound, sum_rounding(q.size()) * magnitude + kTiny};
+  // What q loses in 28 bits of a power of two up to twice its largest channel.
+  const bool in_8_bits = kv->shape().stats_format == KeyStatsFormat::kInt8;
+  const double lost = in_8_bits ? 0x1p-27 * largest_q * sum_of_k : 0;
+  return {bound, sum_rounding(q.size()) * magnitude + lost + kTiny};
 }
 
 Bound mean_std_float64(std::span<const float> q, const bf16* mean, bf16 spread) {

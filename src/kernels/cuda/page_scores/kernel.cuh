@@ -11,7 +11,6 @@
 // the order of the channels of a lane, then lanes are added pairwise.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/common/numbers.cuh"
@@ -57,22 +56,13 @@ __device__ inline int head_of_lane(int lane) {
   return head;
 }
 
-// The 8-bit integer at place i of the word, as a float: behind the mantissa of 2^23 it is one more.
-__device__ inline float float_of_code(uint32_t word, int i) {
-  constexpr uint32_t kTwoTo23 = 0x4B000000;
-  constexpr uint32_t kSigns = 0x80808080;  // turns -128 ... 127 into 0 ... 255
-  const uint32_t bits = __byte_perm(word ^ kSigns, kTwoTo23, 0x7440U + static_cast<uint32_t>(i));
-  return __fsub_rn(__uint_as_float(bits), 0x1p23F + 128);
-}
-
 // A slice of an item's query heads, as one lane sees it.
-template <int kHeadDim, int kHeads, StatsKind kKind>
+template <int kHeadDim, int kHeads, PageScore kScore>
 struct QueryHeads {
   static constexpr int kLanes = kHeadDim / kLaneChannels;
   static constexpr int kPairs = kLaneChannels / 2;
 
-  float q[kHeads][kLaneChannels];         // kCodes: q+
-  float negative[kHeads][kLaneChannels];  // kCodes: q-
+  float q[kHeads][kLaneChannels];
   uint32_t choice[kHeads][kPairs];  // kMinMax: the bytes of a pair's minima and maxima to take
   float half_norm;                  // kMeanStd: of the head of this lane
 
@@ -90,22 +80,13 @@ struct QueryHeads {
 
   // Of q: what every page needs.
   __device__ void prepare(int lane) {
-    if constexpr (kKind == StatsKind::kMinMax) {
+    if constexpr (kScore == PageScore::kMinMax) {
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) {
 #pragma unroll
         for (int i = 0; i < kPairs; ++i) {
           choice[h][i] =
               (q[h][2 * i] > 0 ? 0x54U : 0x10U) | (q[h][2 * i + 1] > 0 ? 0x7600U : 0x3200U);
-        }
-      }
-    } else if constexpr (kKind == StatsKind::kCodes) {
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-#pragma unroll
-        for (int i = 0; i < kLaneChannels; ++i) {
-          negative[h][i] = fminf(q[h][i], 0.0F);
-          q[h][i] = fmaxf(q[h][i], 0.0F);
         }
       }
     } else {
@@ -137,24 +118,6 @@ struct QueryHeads {
       }
     }
   }
-  // The same of bounds in 8 bits, q+ . kmax + q- . kmin. Sums are in units, a power of two.
-  __device__ void upper_bounds(const uint4& bounds, float unit, float (&u)[kHeads]) const {
-    const uint32_t words[kPairs] = {bounds.x, bounds.y, bounds.z, bounds.w};
-#pragma unroll
-    for (int h = 0; h < kHeads; ++h) u[h] = 0;
-#pragma unroll
-    for (int i = 0; i < kLaneChannels; ++i) {
-      const float low = float_of_code(words[i / 4], i % 4);
-      const float high = float_of_code(words[2 + i / 4], i % 4);
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-        u[h] = __fmaf_rn(negative[h][i], low, u[h]);
-        u[h] = __fmaf_rn(q[h][i], high, u[h]);
-      }
-    }
-#pragma unroll
-    for (int h = 0; h < kHeads; ++h) u[h] = __fmul_rn(u[h], unit);
-  }
   __device__ void at_mean(const uint4& mean, float (&u)[kHeads]) const {
     const uint32_t pairs[kPairs] = {mean.x, mean.y, mean.z, mean.w};
 #pragma unroll
@@ -170,34 +133,30 @@ struct QueryHeads {
 };
 
 // The pages of one warp, round after round; 2^round_bits rounds are a page.
-template <int kHeadDim, int kHeads, StatsKind kKind>
+template <int kHeadDim, int kHeads, PageScore kScore>
 struct PageRounds {
   static constexpr int kLanes = kHeadDim / kLaneChannels;  // of a statistic
   static constexpr int kAtOnce = kWarpSize / kLanes;       // logical pages
+  static constexpr int kVectors = kScore == PageScore::kMinMax ? 2 : 1;
 
-  PageScoreSharedMemory<kHeads, kKind>* shared;
-  const std::byte* vectors;  // of this lane's channels and first logical page, in page 0
-  const std::byte* scalars;  // kMeanStd: spreads; kCodes: the word with this lane's unit; in page 0
-  int64_t page_stride;       // bytes
-  int32_t round_stride;      // bytes, of the vectors
-  int32_t page_id;           // of the warp's page `lane`
-  int32_t tokens;            // of the sequence, from this lane's first logical page on
-  int32_t round_tokens;      // of a round
+  PageScoreSharedMemory<kHeads, kScore>* shared;
+  const bf16* vectors;  // of this lane's channels and first logical page, in page 0
+  const bf16* spreads;  // kMeanStd: in page 0
+  int64_t page_stride;
+  int32_t page_id;       // of the warp's page `lane`
+  int32_t tokens;        // of the sequence, from this lane's first logical page on
+  int32_t round_tokens;  // of a round
   int round_bits;
   int lane;
 
   __device__ PageRounds(const PageScoreArgs& args, const PageScoreWork& item, int32_t first_page,
-                        PageScoreSharedMemory<kHeads, kKind>* memory)
+                        PageScoreSharedMemory<kHeads, kScore>* memory)
       : shared(memory), page_id(0), lane(threadIdx.x % kWarpSize) {
     const int logical_page = lane / kLanes;  // in rounds that begin a page
-    const auto* page =
-        reinterpret_cast<const std::byte*>(args.key_stats + item.head * args.stats_elements);
-    const std::byte* first = page + logical_page * args.logical_bytes;
-    vectors = first + lane % kLanes * sizeof(uint4);
-    scalars = kKind == StatsKind::kCodes ? first + 2 * kHeadDim + lane % kLanes / 4 * 4
-                                         : page + args.logical_pages * args.logical_bytes;
-    page_stride = args.num_heads * args.stats_elements * int64_t{sizeof(bf16)};
-    round_stride = kAtOnce * args.logical_bytes;
+    const bf16* page = args.key_stats + item.head * args.stats_elements;
+    vectors = page + logical_page * kVectors * kHeadDim + lane % kLanes * kLaneChannels;
+    spreads = page + args.logical_pages * kHeadDim;
+    page_stride = args.num_heads * args.stats_elements;
     tokens = item.kv_len - first_page * kPageSize - logical_page * args.logical_page_size;
     if (logical_page >= args.logical_pages) tokens = 0;
     round_tokens = min(kPageSize, kAtOnce * args.logical_page_size);
@@ -215,35 +174,24 @@ struct PageRounds {
   __device__ void start_copy(int round, int stage) const {
     const int64_t page = __shfl_sync(kAllLanes, page_id, round >> round_bits) * page_stride;
     const bool used = is_used(round);
-    const int32_t offset = round_of_page(round) * round_stride;
-    const std::byte* first = vectors + page + offset;
-    if constexpr (kKind == StatsKind::kMinMax) {
-      constexpr int kMaxima = kHeadDim * int{sizeof(bf16)};
+    const bf16* first = vectors + page + round_of_page(round) * kAtOnce * kVectors * kHeadDim;
+    if constexpr (kScore == PageScore::kMinMax) {
       ptx::cp_async_16(ptx::shared_address(&shared->low[stage][threadIdx.x]), first, used);
-      ptx::cp_async_16(ptx::shared_address(&shared->high[stage][threadIdx.x]), first + kMaxima,
+      ptx::cp_async_16(ptx::shared_address(&shared->high[stage][threadIdx.x]), first + kHeadDim,
                        used);
-    } else if constexpr (kKind == StatsKind::kCodes) {
-      ptx::cp_async_16(ptx::shared_address(&shared->bounds[stage][threadIdx.x]), first, used);
-      ptx::cp_async_4(ptx::shared_address(&shared->units[stage][threadIdx.x]),
-                      scalars + page + offset, used);
     } else {
       ptx::cp_async_16(ptx::shared_address(&shared->mean[stage][threadIdx.x]), first, used);
-      const std::byte* spread = scalars + page + logical_page(round) / 2 * 4;
+      const bf16* spread = spreads + page + logical_page(round) / 2 * 2;
       ptx::cp_async_4(ptx::shared_address(&shared->spread[stage][threadIdx.x]), spread, used);
     }
   }
 
   // U of this lane's head and logical page.
-  __device__ float score(const QueryHeads<kHeadDim, kHeads, kKind>& heads, int round,
+  __device__ float score(const QueryHeads<kHeadDim, kHeads, kScore>& heads, int round,
                          int stage) const {
     float u[kHeads];
-    if constexpr (kKind == StatsKind::kMinMax) {
+    if constexpr (kScore == PageScore::kMinMax) {
       heads.upper_bounds(shared->low[stage][threadIdx.x], shared->high[stage][threadIdx.x], u);
-      return sum_by_head<kHeads, kLanes>(u, lane);
-    } else if constexpr (kKind == StatsKind::kCodes) {
-      const uint32_t units = shared->units[stage][threadIdx.x];
-      const auto unit = static_cast<uint8_t>(units >> lane % 4 * 8);
-      heads.upper_bounds(shared->bounds[stage][threadIdx.x], bounds_unit(unit), u);
       return sum_by_head<kHeads, kLanes>(u, lane);
     } else {
       heads.at_mean(shared->mean[stage][threadIdx.x], u);
@@ -263,7 +211,7 @@ struct PageRounds {
 
   // After start(): best[page][head] is the largest U over the logical pages, of each of the warp's
   // pages.
-  __device__ void run(const QueryHeads<kHeadDim, kHeads, kKind>& heads, int num_rounds,
+  __device__ void run(const QueryHeads<kHeadDim, kHeads, kScore>& heads, int num_rounds,
                       float (*best)[kHeads]) const {
     float largest = kLowestScore;
 #pragma unroll 1
@@ -285,10 +233,10 @@ struct PageRounds {
   }
 };
 
-template <int kHeadDim, int kHeads, StatsKind kKind>
-__global__ void __launch_bounds__(kScoreThreads, score_ctas(kHeads, kKind))
+template <int kHeadDim, int kHeads, PageScore kScore>
+__global__ void __launch_bounds__(kScoreThreads, score_ctas(kHeads))
     page_scores_kernel(PageScoreArgs args) {
-  __shared__ PageScoreSharedMemory<kHeads, kKind> shared;
+  __shared__ PageScoreSharedMemory<kHeads, kScore> shared;
   const PageScoreWork item = args.work[blockIdx.x];
   const int32_t item_pages = (item.kv_len + kPageSize - 1) / kPageSize;
   const int warp = threadIdx.x / kWarpSize;
@@ -299,13 +247,13 @@ __global__ void __launch_bounds__(kScoreThreads, score_ctas(kHeads, kKind))
   if (num_pages <= 0) return;
   const float* q =
       args.q + (int64_t{item.seq_idx} * args.num_q_heads + item.first_q_head) * kHeadDim;
-  PageRounds<kHeadDim, kHeads, kKind> rounds(args, item, first, &shared);
+  PageRounds<kHeadDim, kHeads, kScore> rounds(args, item, first, &shared);
   if (lane < num_pages) rounds.page_id = args.page_ids[item.page_table + first + lane];
   const int num_rounds = num_pages << rounds.round_bits;
   float joined = args.mean ? 0.0F : kLowestScore;  // of page `lane`
   for (int slice = 0; slice < item.num_q_heads; slice += kHeads) {
     const int num_heads = min(kHeads, item.num_q_heads - slice);
-    QueryHeads<kHeadDim, kHeads, kKind> heads;
+    QueryHeads<kHeadDim, kHeads, kScore> heads;
     heads.load(q + int64_t{slice} * kHeadDim, num_heads, lane);
     rounds.start(num_rounds);
     heads.prepare(lane);

@@ -5,25 +5,15 @@
 #include "base/checked_math.h"
 #include "kernels/cuda/common/cuda_check.h"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/page_scores/codes_kernel.cuh"
 #include "kernels/cuda/page_scores/kernel.cuh"
 
 namespace lserve::cuda {
 
 namespace {
 
-StatsKind kind_of(const PagedKvView& kv) {
-  if (kv.page_score == PageScore::kMeanStd) return StatsKind::kMeanStd;
-  return kv.stats_format == KeyStatsFormat::kInt8 ? StatsKind::kCodes : StatsKind::kMinMax;
-}
-
-int32_t logical_bytes(const PagedKvView& kv, StatsKind kind) {
-  if (kind == StatsKind::kCodes) return static_cast<int32_t>(kv.codes_block_bytes());
-  return kv.head_dim * (kind == StatsKind::kMinMax ? 2 : 1) * static_cast<int32_t>(sizeof(bf16));
-}
-
-template <int kHeadDim, int kHeads, StatsKind kKind>
+template <auto kKernel>
 void launch(const PageScoreArgs& args, dim3 grid, cudaStream_t stream) {
-  static constexpr auto kKernel = page_scores_kernel<kHeadDim, kHeads, kKind>;
   // Copies under way need all the shared memory that there is; the rest of a kernel needs no cache.
   static const cudaError_t preferred = cudaFuncSetAttribute(
       kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
@@ -32,11 +22,20 @@ void launch(const PageScoreArgs& args, dim3 grid, cudaStream_t stream) {
   CUDA_CHECK(cudaGetLastError());
 }
 
+template <int kHeadDim, int kHeads>
+void launch(const PageScoreArgs& args, PageScore score, dim3 grid, cudaStream_t stream) {
+  if (score == PageScore::kMinMax) {
+    launch<page_scores_kernel<kHeadDim, kHeads, PageScore::kMinMax>>(args, grid, stream);
+  } else {
+    launch<page_scores_kernel<kHeadDim, kHeads, PageScore::kMeanStd>>(args, grid, stream);
+  }
+}
+
 // A score is the same whatever it is. Long lists get more, as long as every place on the device
 // has several CTAs.
-int32_t choose_pages_per_warp(int64_t num_pages, int num_sms) {
+int32_t choose_pages_per_warp(int32_t least, int64_t num_pages, int num_sms) {
   constexpr int kCtasPerSm = 16;
-  int32_t pages = kMinPagesPerWarp;
+  int32_t pages = least;
   while (pages < kMaxPagesPerWarp &&
          num_pages >= int64_t{2} * pages * kScoreWarps * kCtasPerSm * num_sms) {
     pages *= 2;
@@ -44,26 +43,19 @@ int32_t choose_pages_per_warp(int64_t num_pages, int num_sms) {
   return pages;
 }
 
-// Registers for as many heads as the largest item has, up to most_heads.
-template <int kHeadDim, StatsKind kKind>
-void choose(const PageScoreArgs& args, int32_t max_q_heads, dim3 grid, cudaStream_t stream) {
-  if (max_q_heads == 1) return launch<kHeadDim, 1, kKind>(args, grid, stream);
-  if (max_q_heads == 2) return launch<kHeadDim, 2, kKind>(args, grid, stream);
-  if (max_q_heads <= 4) return launch<kHeadDim, 4, kKind>(args, grid, stream);
-  launch<kHeadDim, most_heads(kKind), kKind>(args, grid, stream);
-}
-
+// Registers for as many heads as the largest item has, up to 8.
 template <int kHeadDim>
-void choose(const PageScoreArgs& args, StatsKind kind, int32_t max_q_heads, dim3 grid,
+void choose(const PageScoreArgs& args, const PagedKvView& kv, int32_t max_q_heads, dim3 grid,
             cudaStream_t stream) {
-  switch (kind) {
-    case StatsKind::kMinMax:
-      return choose<kHeadDim, StatsKind::kMinMax>(args, max_q_heads, grid, stream);
-    case StatsKind::kMeanStd:
-      return choose<kHeadDim, StatsKind::kMeanStd>(args, max_q_heads, grid, stream);
-    case StatsKind::kCodes:
-      return choose<kHeadDim, StatsKind::kCodes>(args, max_q_heads, grid, stream);
+  if (kv.stats_format == KeyStatsFormat::kInt8) {
+    CHECK_EQ(kv.codes_block_bytes(), int64_t{CodeBlock<kHeadDim>::kBytes});
+    return launch<page_scores_codes_kernel<kHeadDim>>(args, grid, stream);
   }
+  const PageScore score = kv.page_score;
+  if (max_q_heads == 1) return launch<kHeadDim, 1>(args, score, grid, stream);
+  if (max_q_heads == 2) return launch<kHeadDim, 2>(args, score, grid, stream);
+  if (max_q_heads <= 4) return launch<kHeadDim, 4>(args, score, grid, stream);
+  launch<kHeadDim, 8>(args, score, grid, stream);
 }
 
 }  // namespace
@@ -78,14 +70,14 @@ void page_scores(const PageScoreParams& params, Context* context) {
   CHECK(std::has_single_bit(static_cast<uint32_t>(kv.logical_page_size)));
   CHECK(params.max_num_pages > 0 && params.max_q_heads > 0);
   const auto num_items = static_cast<int64_t>(params.work.size());
+  const bool codes = kv.stats_format == KeyStatsFormat::kInt8;
   const int32_t pages_per_warp =
-      choose_pages_per_warp(num_items * params.max_num_pages, context->num_sms);
-  const StatsKind kind = kind_of(kv);
+      choose_pages_per_warp(codes ? kMinCodePagesPerWarp : kMinPagesPerWarp,
+                            num_items * params.max_num_pages, context->num_sms);
   const PageScoreArgs args{.q = params.q.as<float>(),
                            .num_q_heads = static_cast<int32_t>(params.q.dim(1)),
                            .key_stats = kv.key_stats,
                            .stats_elements = kv.stats_elements(),
-                           .logical_bytes = logical_bytes(kv, kind),
                            .num_heads = kv.num_heads,
                            .logical_page_size = kv.logical_page_size,
                            .logical_pages = kv.logical_pages(),
@@ -98,9 +90,9 @@ void page_scores(const PageScoreParams& params, Context* context) {
   const int32_t chunks = ceil_div(params.max_num_pages, pages_per_warp * kScoreWarps);
   const dim3 grid(static_cast<unsigned>(num_items), static_cast<unsigned>(chunks));
   if (kv.head_dim == 64) {
-    choose<64>(args, kind, params.max_q_heads, grid, context->stream);
+    choose<64>(args, kv, params.max_q_heads, grid, context->stream);
   } else {
-    choose<128>(args, kind, params.max_q_heads, grid, context->stream);
+    choose<128>(args, kv, params.max_q_heads, grid, context->stream);
   }
 }
 

@@ -57,6 +57,20 @@ __device__ inline void mma_u8u8_m16n8k32(FragmentCInt& c, const FragmentA& a, co
       : "r"(a.x[0]), "r"(a.x[1]), "r"(a.x[2]), "r"(a.x[3]), "r"(b.x[0]), "r"(b.x[1]));
 }
 
+// a b + `start`, of signed bytes, with half the k: A [16 rows, 16 k] and B [16 k, 8 columns] have
+// k = 4t to 4t + 3; the first register of A is row g, the second row g + 8. PTX ISA:
+// "mma.m16n8k16".
+__device__ inline FragmentCInt mma_s8s8_m16n8k16(const uint32_t (&a)[2], uint32_t b,
+                                                 int32_t start) {
+  FragmentCInt c;
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 "
+      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%7, %7, %7, %7};"
+      : "=r"(c.x[0]), "=r"(c.x[1]), "=r"(c.x[2]), "=r"(c.x[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b), "r"(start));
+  return c;
+}
+
 // Four 8x8 matrices of 16-bit values: lane i names row i % 8 of matrix i / 8 (16 bytes, aligned).
 // PTX ISA: "ldmatrix".
 __device__ inline void ldmatrix_x4(uint32_t (&x)[4], uint32_t shared_address) {
