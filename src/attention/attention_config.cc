@@ -84,6 +84,11 @@ Status validate(const AttentionConfig& config) {
     return usage_error(cat("--logical-page-size ", logical,
                            ": does not divide a page into parts; use 16, 32 or 64"));
   }
+  if (config.key_stats == KeyStatsFormat::kInt8 && config.page_score != PageScore::kMinMax) {
+    return usage_error(cat("--key-stats-dtype int8: only bounds are kept in 8 bits, not those of ",
+                           "--page-score ", page_score_name(config.page_score),
+                           "; use minmax or leave it out"));
+  }
   RETURN_IF_ERROR(check_range("--reuse-interval", config.reuse_interval, 1, kMaxReuseInterval));
   return check_budget(config);
 }

@@ -53,6 +53,8 @@ struct AttentionConfig {
   int32_t reuse_interval = 4;
   // kMinMax is the paper's; kMeanStd needs half the bytes and is reported better at 64K and more.
   PageScore page_score = PageScore::kMinMax;
+  // kInt8: half the bytes of kMinMax, bounds a little wider (quant/key_bounds.h).
+  KeyStatsFormat key_stats = KeyStatsFormat::kBF16;
   // kPerQueryHead: for comparison; a step reads up to gqa_group_size times as much.
   SelectorGroup selector_group = SelectorGroup::kMax;
 
@@ -70,7 +72,8 @@ struct AttentionConfig {
 
 // kUsage, naming the flag, if a field is out of range: a budget that is no multiple of the page
 // size or (where pages are selected) less than the sink pages + 3 pages, a window without room, a
-// logical page that is not 16, 32 or 64, a reuse interval beyond 1 ... 64.
+// logical page that is not 16, 32 or 64, a reuse interval beyond 1 ... 64, statistics in 8 bits
+// that are not bounds.
 Status validate(const AttentionConfig& config);
 
 }  // namespace lserve

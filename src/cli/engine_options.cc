@@ -58,6 +58,9 @@ AttentionConfig attention_config(const CommandLine& options) {
   if (options.get_text("page-score") == page_score_name(PageScore::kMeanStd)) {
     attention.page_score = PageScore::kMeanStd;
   }
+  if (options.get_text("key-stats-dtype") == key_stats_format_name(KeyStatsFormat::kInt8)) {
+    attention.key_stats = KeyStatsFormat::kInt8;
+  }
   return attention;
 }
 

@@ -152,6 +152,7 @@ Json attention_json(const EnginePlan& plan) {
       .set("local_tokens", a.local_tokens)
       .set("token_budget", a.token_budget)
       .set("page_score", page_score_name(a.page_score))
+      .set("key_stats_dtype", key_stats_format_name(a.key_stats))
       .set("selector_group", selector_group_name(a.selector_group));
 }
 

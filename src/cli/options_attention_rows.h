@@ -101,6 +101,13 @@ inline constexpr auto kAttentionRows = std::to_array<OptionSpec>({
      .default_text = "minmax",
      .help = "how the selector rates a page: by a bound of its keys' scores, or by their mean and "
              "spread"},
+    {.name = "key-stats-dtype",
+     .group = kSparseGroup,
+     .verbs = kOperations,
+     .type = OptionType::kChoice,
+     .value_name = "bf16|int8",
+     .default_text = "bf16",
+     .help = "how the bounds of minmax are kept; int8: half the bytes, a little wider"},
     {.name = "selector-group",
      .group = kSparseGroup,
      .verbs = kPlan,

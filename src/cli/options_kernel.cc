@@ -63,6 +63,8 @@ KernelCase shared_settings(const CommandLine& options) {
   c.attention.logical_page_size = count("logical-page-size");
   const bool mean_spread = options.get_text("page-score") == "mean-std";
   c.attention.page_score = mean_spread ? PageScore::kMeanStd : PageScore::kMinMax;
+  const bool codes = options.get_text("key-stats-dtype") == "int8";
+  c.attention.key_stats = codes ? KeyStatsFormat::kInt8 : KeyStatsFormat::kBF16;
   return c;
 }
 

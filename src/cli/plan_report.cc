@@ -25,11 +25,11 @@ std::string model_line(const EnginePlan& plan) {
 std::string memory_line(const EnginePlan& plan, const Backend& backend) {
   const MemoryPlan& memory = plan.memory;
   return cat(
-      "memory  weights ", bytes(memory.weight_bytes), " (", describe(plan.weights), ") | KV ", bytes(memory.kv_bytes()), " (",
-      kv_format_name(memory.kv.format), ", retrieval heads ", bytes(memory.retrieval_kv_bytes),
-      ", streaming heads ", bytes(memory.streaming_kv_bytes), ") | workspace ",
-      bytes(memory.workspace_bytes), " | scratch ", bytes(memory.scratch_bytes), " | other ",
-      bytes(memory.other_bytes), " | total ", bytes(memory.total_bytes()), " of ",
+      "memory  weights ", bytes(memory.weight_bytes), " (", describe(plan.weights), ") | KV ",
+      bytes(memory.kv_bytes()), " (", kv_format_name(memory.kv.format), ", retrieval heads ",
+      bytes(memory.retrieval_kv_bytes), ", streaming heads ", bytes(memory.streaming_kv_bytes),
+      ") | workspace ", bytes(memory.workspace_bytes), " | scratch ", bytes(memory.scratch_bytes),
+      " | other ", bytes(memory.other_bytes), " | total ", bytes(memory.total_bytes()), " of ",
       bytes(plan.available_bytes), " available",
       backend.is_host_memory() ? "" : cat(", and ", bytes(memory.host_bytes), " of the host"));
 }
@@ -43,11 +43,11 @@ std::string sparse_line(const EnginePlan& plan) {
                 " KV heads stream (sink ", a.sink_tokens, " + local ", a.local_tokens, ")");
   }
   if (has_page_selection(a.mode)) {
-    line +=
-        cat(has_streaming_heads(a.mode) ? "; the others" : ": all heads", " read ",
-            with_separators(a.token_budget), " tokens per step (logical page ", a.logical_page_size,
-            ", reuse ", a.reuse_interval, ", score ", page_score_name(a.page_score), ", group ",
-            selector_group_name(a.selector_group), ")");
+    line += cat(has_streaming_heads(a.mode) ? "; the others" : ": all heads", " read ",
+                with_separators(a.token_budget), " tokens per step (logical page ",
+                a.logical_page_size, ", reuse ", a.reuse_interval, ", score ",
+                page_score_name(a.page_score), " in ", key_stats_format_name(a.key_stats),
+                ", group ", selector_group_name(a.selector_group), ")");
   }
   return line;
 }

@@ -47,8 +47,8 @@ std::string rope_identity(const Engine& engine) {
 std::string statistics_identity(const Engine& engine) {
   const KvCacheConfig& kv = engine.plan().memory.kv;
   if (!kv.key_stats) return "none";
-  return cat(page_score_name(engine.plan().inputs.attention.page_score), ", logical page ",
-             kv.logical_page_size);
+  return cat(page_score_name(kv.page_score), " in ", key_stats_format_name(kv.stats_format),
+             ", logical page ", kv.logical_page_size);
 }
 
 std::string pattern_identity(const Engine& engine) {

@@ -41,6 +41,7 @@ KvCacheConfig plan_kv(const MemoryInputs& inputs, int64_t context) {
   kv.format = inputs.kv_format;
   kv.logical_page_size = inputs.attention.logical_page_size;
   kv.page_score = inputs.attention.page_score;
+  kv.stats_format = inputs.attention.key_stats;
   kv.key_stats = has_page_selection(inputs.attention.mode);
   const int64_t pages = ceil_div<int64_t>(context, kPageSize);
   const int64_t n = inputs.num_sequences;

@@ -26,6 +26,7 @@ class Counter {
     const KvCacheConfig& kv = engine.plan().memory.kv;
     page_ = {.format = kv.format,
              .page_score = kv.page_score,
+             .stats_format = kv.stats_format,
              .head_dim = kv.head_dim,
              .logical_page_size = kv.logical_page_size};
   }

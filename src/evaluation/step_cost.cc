@@ -35,6 +35,7 @@ double decode_bytes_per_step(Engine& engine, const AttentionCounts& counts, int6
   const KvCacheConfig& kv = engine.plan().memory.kv;
   const PagedKvView of_page{.format = kv.format,
                             .page_score = kv.page_score,
+                            .stats_format = kv.stats_format,
                             .head_dim = kv.head_dim,
                             .logical_page_size = kv.logical_page_size};
   const auto pages_read = static_cast<double>(counts.decode_read);

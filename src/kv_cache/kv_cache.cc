@@ -25,6 +25,7 @@ PagedKvView layout(const KvCacheConfig& config, size_t layer, HeadClass c) {
   view.head_dim = config.head_dim;
   view.logical_page_size = config.logical_page_size;
   view.page_score = config.page_score;
+  view.stats_format = config.stats_format;
   return view;
 }
 

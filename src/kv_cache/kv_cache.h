@@ -30,6 +30,7 @@ struct KvCacheConfig {
   KvFormat format = KvFormat::kBF16;
   int32_t logical_page_size = 16;
   PageScore page_score = PageScore::kMinMax;
+  KeyStatsFormat stats_format = KeyStatsFormat::kBF16;
   bool key_stats = false;  // kept for the retrieval pool only
   std::array<int64_t, kNumHeadClasses> num_pages{};
 

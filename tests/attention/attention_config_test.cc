@@ -56,6 +56,9 @@ TEST(AttentionConfig, EachLimitNamesItsFlagNumberAndRemedy) {
       {{.logical_page_size = 8}, "--logical-page-size 8", "16, 32 or 64"},
       {{.logical_page_size = 48}, "--logical-page-size 48", "16, 32 or 64"},
       {{.logical_page_size = 128}, "--logical-page-size 128", "16, 32 or 64"},
+      {{.page_score = PageScore::kMeanStd, .key_stats = KeyStatsFormat::kInt8},
+       "--key-stats-dtype int8",
+       "use minmax"},
       {{.reuse_interval = 0}, "--reuse-interval 0", "from 1 to 64"},
       {{.reuse_interval = 65}, "--reuse-interval 65", "from 1 to 64"},
   };

@@ -59,6 +59,7 @@ TEST(Options, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(line.get_int("reuse-interval"), 4);
   EXPECT_EQ(line.get_number("streaming-fraction"), 0.5);
   EXPECT_EQ(line.get_text("page-score"), "minmax");
+  EXPECT_EQ(line.get_text("key-stats-dtype"), "bf16");
   EXPECT_EQ(line.get_text("selector-group"), "max");
   EXPECT_EQ(line.get_text("kv-cache-dtype"), "auto");
   EXPECT_EQ(line.get_text("attention"), "auto");
@@ -222,6 +223,8 @@ TEST(Options, ValuesAreChecked) {
   EXPECT_TRUE(has(error_of({"run", "m", "--json=maybe"}), "neither true nor false"));
   EXPECT_TRUE(
       has(error_of({"run", "m", "--page-score", "median"}), "is not one of: minmax, mean-std"));
+  EXPECT_TRUE(
+      has(error_of({"run", "m", "--key-stats-dtype", "int4"}), "is not one of: bf16, int8"));
 }
 
 TEST(Options, UnknownDeviceIsAUsageError) {

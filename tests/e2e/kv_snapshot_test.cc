@@ -172,6 +172,8 @@ TEST(KvSnapshotFile, OtherSettingsAreRefusedByName) {
       {"rope", [](EngineConfig* c) { c->rope_scaling.emplace().attention_factor = 1.5; }},
       {"page statistics", [](EngineConfig* c) { c->attention.logical_page_size = 32; }},
       {"page statistics", [](EngineConfig* c) { c->attention.page_score = PageScore::kMeanStd; }},
+      {"page statistics",
+       [](EngineConfig* c) { c->attention.key_stats = KeyStatsFormat::kInt8; }},
       {"page statistics", [](EngineConfig* c) { c->mode = AttentionMode::kStreaming; }},
       {"head pattern", [](EngineConfig* c) { c->streaming_fraction = 0.25; }},
       {"head pattern", [](EngineConfig* c) { c->sink_tokens = 64; }},

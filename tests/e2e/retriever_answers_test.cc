@@ -87,6 +87,12 @@ TEST(RetrieverAnswers, LServeMeanStd) {
                   variant_step());
 }
 
+TEST(RetrieverAnswers, LServeKeyStatsInt8) {
+  EngineConfig config = config_for(AttentionMode::kLServe);
+  config.attention.key_stats = KeyStatsFormat::kInt8;
+  expect_at_least(0.90, "lserve, half streaming, budget 1024, Q8_0, int8 key statistics", config);
+}
+
 TEST(RetrieverAnswers, LServePerQueryHead) {
   EngineConfig config = config_for(AttentionMode::kLServe);
   config.attention.selector_group = SelectorGroup::kPerQueryHead;

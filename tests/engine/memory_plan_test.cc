@@ -70,6 +70,17 @@ TEST(MemoryPlan, MeanAndSpreadCostAboutHalf) {
   EXPECT_EQ(minmax.retrieval_kv_bytes - mean_std.retrieval_kv_bytes, pages * (1024 - 544) * 2);
 }
 
+TEST(MemoryPlan, BoundsInEightBitsCostHalf) {
+  MemoryInputs inputs = llama3_8b(AttentionMode::kPages, 0);
+  const MemoryPlan in_16_bits = plan_of(inputs, 65536);
+  inputs.attention.key_stats = KeyStatsFormat::kInt8;
+  const MemoryPlan in_8_bits = plan_of(inputs, 65536);
+  // Of 4 logical pages 256 codes and 16 units each, instead of 256 numbers.
+  const int64_t pages = 65536 / kPageSize * 32 * 8;
+  EXPECT_EQ(in_16_bits.retrieval_kv_bytes - in_8_bits.retrieval_kv_bytes,
+            pages * 4 * (256 * 2 - 272));
+}
+
 TEST(MemoryPlan, CodesOfFourBitsCostAQuarter) {
   MemoryInputs inputs = llama3_8b(AttentionMode::kDense, 0);
   inputs.kv_format = KvFormat::kInt4;
@@ -127,8 +138,7 @@ TEST(MemoryPlan, WhatTheHostNeedsIsNoMatterOfADevice) {
   EXPECT_EQ(device.total_bytes(), before.total_bytes());
   EXPECT_EQ(device.host_bytes, before.host_bytes + inputs.loader_bytes);
   // A backend in the host's memory shares it with the loader.
-  EXPECT_EQ(plan_of(inputs, 4096).total_bytes(),
-            host_before.total_bytes() + inputs.loader_bytes);
+  EXPECT_EQ(plan_of(inputs, 4096).total_bytes(), host_before.total_bytes() + inputs.loader_bytes);
 }
 
 TEST(MemoryPlan, ScratchAndRoundingAreCounted) {

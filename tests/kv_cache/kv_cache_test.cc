@@ -44,6 +44,11 @@ TEST(KvCache, BytesOfAPageAreCountedByHand) {
   const int64_t narrow_tile = 2 * 64 * 32 + 2 * 64 * 4;
   EXPECT_EQ(narrow.page_bytes(HeadClass::kStreaming), 5 * narrow_tile);
   EXPECT_EQ(narrow.page_bytes(HeadClass::kRetrieval), 7 * (narrow_tile + 288 * 2));
+
+  // Of each of 4 logical pages 128 codes, 8 units and 8 bytes of padding.
+  narrow.page_score = PageScore::kMinMax;
+  narrow.stats_format = KeyStatsFormat::kInt8;
+  EXPECT_EQ(narrow.page_bytes(HeadClass::kRetrieval), 7 * (narrow_tile + 4 * 144));
 }
 
 TEST(KvCache, AllocatesExactlyWhatItSays) {

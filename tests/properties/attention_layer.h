@@ -64,6 +64,7 @@ class AttentionLayer {
     config.head_dim = shape.head_dim;
     config.logical_page_size = shape.attention.logical_page_size;
     config.page_score = shape.attention.page_score;
+    config.stats_format = shape.attention.key_stats;
     config.key_stats = has_page_selection(shape.attention.mode);
     config.num_pages = {shape.pool_pages, shape.pool_pages};
     cache_ = KvCache::create(config, backend_).value();
@@ -280,9 +281,15 @@ inline std::vector<std::byte> AttentionLayer::contents(uint64_t key, HeadClass c
         append(view.v_scales(ids[page], h), tokens * int64_t{sizeof(KvScale)});
       }
       if (view.key_stats == nullptr || view.page_score != PageScore::kMinMax) continue;
-      const int64_t logical =
-          (tokens + view.logical_page_size - 1) / view.logical_page_size * 2 * view.head_dim;
-      append(view.stats(ids[page], h), logical * int64_t{sizeof(bf16)});
+      const int64_t logical = (tokens + view.logical_page_size - 1) / view.logical_page_size;
+      if (view.stats_format == KeyStatsFormat::kBF16) {
+        append(view.stats(ids[page], h), logical * 2 * view.head_dim * int64_t{sizeof(bf16)});
+        continue;
+      }
+      for (int64_t j = 0; j < logical; ++j) {
+        append(view.bound_codes(ids[page], h, j),
+               2 * view.head_dim + view.head_dim / kBoundsChannels);
+      }
     }
   }
   return bytes;

@@ -46,6 +46,9 @@ inline LayerShape random_layer(AttentionMode mode, Random* random) {
                  SelectorGroup::kPerQueryHead}[static_cast<size_t>(random->integer(0, 2))];
   shape.attention.page_score =
       random->integer(0, 3) == 0 ? PageScore::kMeanStd : PageScore::kMinMax;
+  if (shape.attention.page_score == PageScore::kMinMax && random->integer(0, 2) == 0) {
+    shape.attention.key_stats = KeyStatsFormat::kInt8;
+  }
   shape.format = std::array{KvFormat::kF32, KvFormat::kBF16, KvFormat::kInt8,
                             KvFormat::kInt4}[static_cast<size_t>(random->integer(0, 3))];
   shape.head_dim = random->integer(0, 3) == 0 ? 128 : 64;

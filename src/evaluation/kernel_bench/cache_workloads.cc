@@ -31,6 +31,7 @@ PagedKvView view_of(const ShapedCase& c) {
   PagedKvView kv;
   kv.format = c.settings.kv_format;
   kv.page_score = c.settings.attention.page_score;
+  kv.stats_format = c.settings.attention.key_stats;
   kv.logical_page_size = c.settings.attention.logical_page_size;
   kv.num_heads = static_cast<int32_t>(c.shape.num_kv_heads);
   kv.head_dim = static_cast<int32_t>(c.shape.head_dim);

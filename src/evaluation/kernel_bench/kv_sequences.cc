@@ -36,6 +36,7 @@ KvCacheConfig cache_config(const ShapedCase& c, const KvNeeds& needs, const Head
   config.format = c.settings.kv_format;
   config.logical_page_size = c.settings.attention.logical_page_size;
   config.page_score = c.settings.attention.page_score;
+  config.stats_format = c.settings.attention.key_stats;
   config.key_stats = needs.key_stats;
   for (const int64_t context : contexts_of(c)) {
     if (count(HeadClass::kRetrieval) > 0) {

@@ -60,7 +60,10 @@ Result<PreparedKernel> prepare_scores(Backend& backend, const ShapedCase& c) {
   const auto dim = static_cast<double>(c.shape.head_dim);
   const auto group = static_cast<int32_t>(c.shape.gqa_group_size());
   const bool bounds = attention.page_score == PageScore::kMinMax;
-  const double stats = logical * sizeof(bf16) * (bounds ? 2 * dim : dim + 1);
+  const bool codes = attention.key_stats == KeyStatsFormat::kInt8;
+  const double of_page =
+      codes ? 2 * dim + dim / kBoundsChannels : sizeof(bf16) * (bounds ? 2 * dim : dim + 1);
+  const double stats = logical * of_page;
   const double q_bytes = static_cast<double>(items * group) * dim * kFloat;
   const double activations = activation_bytes(c, static_cast<double>(c.settings.batch));
   PreparedKernel kernel;
@@ -181,7 +184,9 @@ KernelWorkloads select_workloads(const ShapedCase& c, bool spans) {
 KernelWorkloads page_scores_workloads(const ShapedCase& c) {
   const ShapedCase all = selecting(c);
   return {{.op = "page_scores",
-           .what = cat(page_score_name(c.settings.attention.page_score), ", ", describe_lists(all)),
+           .what = cat(page_score_name(c.settings.attention.page_score),
+                       c.settings.attention.key_stats == KeyStatsFormat::kInt8 ? " int8, " : ", ",
+                       describe_lists(all)),
            .vendor = {},
            .prepare = [all](Backend& backend) { return prepare_scores(backend, all); }}};
 }
