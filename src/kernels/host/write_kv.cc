@@ -167,7 +167,8 @@ void write_kv(const WriteKvParams& params, ThreadPool* pool) {
   CHECK(params.k.shape == Shape({num_tokens, params.k.dim(1), params.kv.head_dim}));
   CHECK_EQ(static_cast<int64_t>(params.kv_heads.size()), int64_t{params.kv.num_heads});
   CHECK_LE(int64_t{params.kv.head_dim}, kMaxHeadDim);
-  CHECK_EQ(params.kv.head_dim % kBoundsChannels, 0);
+  const bool codes = params.kv.stats_format == KeyStatsFormat::kInt8;
+  CHECK(!codes || params.kv.head_dim % kBoundsChannels == 0);
   const int64_t grain = num_tokens > kSerialTokens ? 1 : std::max(params.kv.num_heads, 1);
   pool->parallel_for(params.kv.num_heads, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t head = begin; head < end; ++head) write_head(params, head);
