@@ -58,8 +58,7 @@ class CpuBackend final : public Backend {
   int64_t available_bytes() const override { return available_memory(); }
 
   int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const override {
-    if (!is_row_quantised(format)) return cpu::packed_weight_bytes(format, rows, columns);
-    return rows * static_cast<int64_t>(*row_bytes(format, static_cast<uint64_t>(columns)));
+    return cpu::packed_weight_bytes(format, rows, columns);
   }
 
   Result<Weight> load_weight(const RawWeight& raw) override {
@@ -67,11 +66,7 @@ class CpuBackend final : public Backend {
     ASSIGN_OR_RETURN(
         weight.data,
         allocate(static_cast<size_t>(weight_bytes(raw.format, raw.rows, raw.columns))));
-    if (is_row_quantised(raw.format)) {
-      upload(weight.data.data(), raw.data.data(), raw.data.size());
-    } else {
-      cpu::pack_weight(raw, weight.data.as<uint8_t>(), &pool_);
-    }
+    cpu::pack_weight(raw, weight.data.as<uint8_t>(), &pool_);
     return weight;
   }
 

@@ -14,7 +14,9 @@ inline constexpr int kPanel = 16;     // weight rows that are interleaved (linea
 inline constexpr int kBlock = 32;     // columns of a block of W
 inline constexpr int kActBlock = 16;  // columns of x that share a scale
 inline constexpr int kBlockParts = kBlock / kActBlock;
-inline constexpr int kPageTokens = 64;  // as kPageSize
+inline constexpr int kRowGroup = 128;  // columns of W that share a scale in w4a8 and w4a16
+inline constexpr float kLeastActivationRow = 1e-30F;  // as kLeastActivation
+inline constexpr int kPageTokens = 64;                // as kPageSize
 inline constexpr int kMaxRowTile = 16;  // rows of x that a linear kernel takes at once, at most
 
 inline constexpr int kMaxGroup = 32;  // query heads a KV head, at most
@@ -28,10 +30,15 @@ enum WeightCode {
   kWeightQ4_1,
   kWeightQ4_K,
   kWeightQ6_K,
+  kWeightW8A8,
+  kWeightFp8,
+  kWeightW4A8,
+  kWeightW4A16,
   kNumWeightCodes
 };
-// How x is packed: floats by column (for plain weights), QuantisedBlock or PreciseBlock.
-enum RowCode { kRowsF32, kRowsQuantised, kRowsPrecise, kNumRowCodes };
+// How x is packed: floats by column (for plain weights and w4a16), QuantisedBlock or PreciseBlock,
+// IntegerBlock (for w8a8 and w4a8), values of e4m3 (for fp8).
+enum RowCode { kRowsF32, kRowsQuantised, kRowsPrecise, kRowsInteger, kRowsE4m3, kNumRowCodes };
 enum KvCode { kKvF32, kKvBF16, kKvU8, kKvU4, kNumKvCodes };
 
 // One row of x in one block: x = d * (q + offset). The sums are over a part. A packed tile is
@@ -55,6 +62,13 @@ struct PreciseBlock {
   int32_t minus_sum;                // of 128 * high + low
   int32_t minus_sums[kBlockParts];  // likewise, over a part
   float sum;
+};
+
+// One row of x in one block, as codes of one scale for all columns. A packed tile is the scales of
+// its rows, then [ceil(columns / kBlock)][num_rows] of these; codes beyond the columns are 0.
+struct IntegerBlock {
+  int8_t q[kBlock];
+  int32_t sum;  // of q
 };
 
 // A tile of packed rows times a run of panels.

@@ -7,6 +7,7 @@
 #include "kernels/cpu/elementwise.inl.h"
 #include "kernels/cpu/linear.inl.h"
 #include "kernels/cpu/page_scores.inl.h"
+#include "kernels/cpu/row_tiles.inl.h"
 #ifdef __AVX512BF16__
 #include "kernels/cpu/prefill_attention_bf16.inl.h"
 #else
@@ -32,9 +33,15 @@ constexpr CpuKernels make_table() {
   table.pack_rows[kRowsF32] = pack_rows;
   table.pack_rows[kRowsQuantised] = quantise_rows<QuantisedBlock>;
   table.pack_rows[kRowsPrecise] = quantise_rows<PreciseBlock>;
+  table.pack_rows[kRowsInteger] = pack_integer_rows;
+  table.pack_rows[kRowsE4m3] = pack_e4m3_rows;
   table.linear[kRowsF32][kWeightF32] = float_linear<LoadF32>;
   table.linear[kRowsF32][kWeightF16] = float_linear<LoadF16>;
   table.linear[kRowsF32][kWeightBF16] = float_linear<LoadBF16>;
+  table.linear[kRowsF32][kWeightW4A16] = w4a16_linear;
+  table.linear[kRowsInteger][kWeightW8A8] = integer_linear<W8A8Sums>;
+  table.linear[kRowsInteger][kWeightW4A8] = integer_linear<W4A8Sums>;
+  table.linear[kRowsE4m3][kWeightFp8] = fp8_linear;
   set_quantised<QuantisedBlock>(table.linear[kRowsQuantised]);
   set_quantised<PreciseBlock>(table.linear[kRowsPrecise]);
   table.decode_split[kKvF32] = decode_split<KvF32>;

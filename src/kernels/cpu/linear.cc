@@ -7,11 +7,19 @@
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/linear_pack.h"
 #include "kernels/cpu/low_rank.h"
-#include "kernels/host/host_ops.h"
 
 namespace lserve::cpu {
 
 namespace {
+
+constexpr std::array kAllRowCodes = {kRowsF32, kRowsQuantised, kRowsPrecise, kRowsInteger,
+                                     kRowsE4m3};
+static_assert(kAllRowCodes.size() == kNumRowCodes);
+
+// So that the integer sums fit (kernels/linear.h).
+bool fits(WeightFormat format, int64_t columns) {
+  return row_code(format, false) != kRowsInteger || columns <= kMostInt8Columns;
+}
 
 struct PackedRows {
   const uint8_t* data = nullptr;
@@ -65,31 +73,26 @@ void linear(const LinearParams& params, Context* context) {
   for (const LinearOutput& output : params.outputs) {
     CHECK_EQ(output.weight->columns, columns);
     CHECK(output.out.shape == Shape({num_rows, output.weight->rows}));
+    CHECK(fits(output.weight->format, columns));
     panels += num_panels(output.weight->rows);
-    if (output.low_rank.rank() > 0) wanted[kRowsF32] = true;
-    if (is_row_quantised(output.weight->format)) continue;
     wanted[row_code(output.weight->format, params.precise)] = true;
+    if (output.low_rank.rank() > 0) wanted[kRowsF32] = true;
   }
   check_low_rank(params);
   if (num_rows == 0) return;
   std::array<int64_t, kNumRowCodes> at{};
   int64_t bytes = 0;
-  for (const RowCode code : {kRowsF32, kRowsQuantised, kRowsPrecise}) {
+  for (const RowCode code : kAllRowCodes) {
     at[code] = bytes;
     if (!wanted[code]) continue;
     bytes += round_up(num_rows * packed_row_bytes(code, columns), int64_t{64});
   }
   uint8_t* scratch = context->rows.bytes(bytes);
   std::array<PackedRows, kNumRowCodes> rows{};
-  for (const RowCode code : {kRowsF32, kRowsQuantised, kRowsPrecise}) {
+  for (const RowCode code : kAllRowCodes) {
     if (wanted[code]) rows[code] = pack(params.x, code, scratch + at[code], context);
   }
   const LowRankTerms low_rank(params, rows[kRowsF32].data, context);
-  for (const LinearOutput& output : params.outputs) {
-    if (is_row_quantised(output.weight->format)) {
-      host::row_linear(params.x, output, &context->pool);
-    }
-  }
 
   // Runs of consecutive panels keep a tile of x in the cache. One row only streams weights: two
   // long runs a thread (2.4-2.9 ms for all layers of SmolLM2 where sixteen take 3.2-4.3).
@@ -107,10 +110,8 @@ void linear(const LinearParams& params, Context* context) {
         panel -= num_panels(output->weight->rows);
       }
       const int64_t count = std::min(end - begin, num_panels(output->weight->rows) - panel);
-      if (!is_row_quantised(output->weight->format)) {
-        const RowCode code = row_code(output->weight->format, params.precise);
-        run_tile(*output, rows[code], code, first_row, tile_rows, panel, count, context->kernels);
-      }
+      const RowCode code = row_code(output->weight->format, params.precise);
+      run_tile(*output, rows[code], code, first_row, tile_rows, panel, count, context->kernels);
       low_rank.add_tile(static_cast<size_t>(output - params.outputs.begin()), first_row, tile_rows,
                         panel, count, thread_idx);
       begin += count;

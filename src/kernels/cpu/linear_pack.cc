@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "kernels/cpu/panel_group.h"
+#include "kernels/cpu/row_panels.h"
 #include "kernels/linear.h"
 
 namespace lserve::cpu {
@@ -39,6 +40,7 @@ void unpack_groups(const uint8_t* panel, int64_t columns, int64_t lane, float* o
 
 void pack_row(WeightFormat format, const std::byte* row, int64_t columns, int64_t lane,
               uint8_t* panel) {
+  if (is_row_quantised(format)) return pack_row_format(format, row, columns, lane, panel);
   if (is_block_quantised(format)) {
     with_block_format(
         format, [&]<WeightFormat kFormat>() { pack_groups<kFormat>(row, columns, lane, panel); });
@@ -70,15 +72,23 @@ WeightCode weight_code(WeightFormat format) {
       return kWeightQ4_K;
     case WeightFormat::kQ6_K:
       return kWeightQ6_K;
-    default:
-      CHECK(false && "row formats have no panels");
+    case WeightFormat::kW8A8:
+      return kWeightW8A8;
+    case WeightFormat::kFp8:
+      return kWeightFp8;
+    case WeightFormat::kW4A8:
+      return kWeightW4A8;
+    case WeightFormat::kW4A16:
+      return kWeightW4A16;
   }
+  CHECK(false);
   return kWeightF32;
 }
 
 int64_t num_panels(int64_t rows) { return ceil_div(rows, int64_t{kPanel}); }
 
 int64_t panel_bytes(WeightFormat format, int64_t columns) {
+  if (is_row_quantised(format)) return row_panel_bytes(format, columns);
   if (!is_block_quantised(format)) return columns * block_bytes(format) * kPanel;
   const GroupLayout layout = group_layout(format);
   return columns / layout.columns() * layout.bytes() * kPanel;
@@ -89,19 +99,27 @@ int64_t packed_weight_bytes(WeightFormat format, int64_t rows, int64_t columns) 
 }
 
 RowCode row_code(WeightFormat format, bool precise) {
+  if (format == WeightFormat::kW8A8 || format == WeightFormat::kW4A8) return kRowsInteger;
+  if (format == WeightFormat::kFp8) return kRowsE4m3;
   if (!is_block_quantised(format)) return kRowsF32;
   return precise ? kRowsPrecise : kRowsQuantised;
 }
 
 int64_t packed_row_bytes(RowCode code, int64_t columns) {
+  const int64_t scale_bytes = 4;
   if (code == kRowsF32) return columns * 4;
+  if (code == kRowsE4m3) return columns * 4 + scale_bytes;
+  if (code == kRowsInteger) {
+    return ceil_div(columns, int64_t{kBlock}) * int64_t{sizeof(IntegerBlock)} + scale_bytes;
+  }
   const size_t bytes = code == kRowsPrecise ? sizeof(PreciseBlock) : sizeof(QuantisedBlock);
   return columns / kBlock * static_cast<int64_t>(bytes);
 }
 
 void pack_weight(const RawWeight& raw, uint8_t* out, ThreadPool* pool) {
   const int64_t bytes = panel_bytes(raw.format, raw.columns);
-  const int64_t from_bytes = raw.columns / columns_per_block(raw.format) * block_bytes(raw.format);
+  const auto from_bytes =
+      static_cast<int64_t>(row_bytes(raw.format, static_cast<uint64_t>(raw.columns)).value());
   CHECK_EQ(static_cast<int64_t>(raw.data.size()), raw.rows * from_bytes);
   pool->parallel_for(num_panels(raw.rows), 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin * kPanel; row < end * kPanel && row < raw.rows; ++row) {
@@ -112,15 +130,12 @@ void pack_weight(const RawWeight& raw, uint8_t* out, ThreadPool* pool) {
 }
 
 void unpack_row(const Weight& weight, int64_t row, float* out) {
-  if (is_row_quantised(weight.format)) {
-    const uint64_t bytes = *row_bytes(weight.format, static_cast<uint64_t>(weight.columns));
-    const std::byte* at = weight.data.as<std::byte>() + static_cast<uint64_t>(row) * bytes;
-    dequantise_row(weight.format, {at, bytes}, {out, static_cast<size_t>(weight.columns)});
-    return;
-  }
   const int64_t lane = row % kPanel;
   const uint8_t* panel =
       weight.data.as<uint8_t>() + row / kPanel * panel_bytes(weight.format, weight.columns);
+  if (is_row_quantised(weight.format)) {
+    return unpack_row_format(weight.format, panel, weight.columns, lane, out);
+  }
   if (is_block_quantised(weight.format)) {
     with_block_format(weight.format, [&]<WeightFormat kFormat>() {
       unpack_groups<kFormat>(panel, weight.columns, lane, out);

@@ -13,8 +13,9 @@
 //   Q6_K          per 256 columns: f16 d[16], then of each block: the low 4 bits of the codes
 //                 likewise, their high 2 bits [2 words][16 rows][4 bytes], i8 scale[2][16]. Byte k
 //                 of word w has those of the columns 16 w + k + {0, 4, 8, 12}, the first lowest.
-// So one vector register holds 4 columns of 16 rows: the operand of one vpdpbusd. All are as large
-// as in the file but Q4_K, whose 6-bit scales take 8 bits (4.63 bits a weight instead of 4.5).
+// Row formats: row_panels.h. So one vector register holds 4 columns of 16 rows: the operand of one
+// vpdpbusd. All are as large as in the file but Q4_K, whose 6-bit scales take 8 bits (4.63 bits a
+// weight instead of 4.5).
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,6 @@
 #pragma once
 
 #include "base/thread_pool.h"
-#include "kernels/linear.h"
 #include "kernels/sample.h"
 #include "kernels/select_pages.h"
 #include "kernels/write_kv.h"
@@ -14,10 +13,6 @@
 namespace lserve::host {
 
 void write_kv(const WriteKvParams& params, ThreadPool* pool);
-
-// One output of a linear call whose weight is of a row format, kept as RawWeight has it: W x +
-// bias, without the low-rank term.
-void row_linear(const TensorView& x, const LinearOutput& output, ThreadPool* pool);
 
 // O(P) an item, plus the sort of what is kept.
 void select_pages(const SelectPagesParams& params, ThreadPool* pool);

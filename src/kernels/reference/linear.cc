@@ -1,6 +1,5 @@
 // Matrix times rows, one dot product an element. Contract: kernels/linear.h.
-#include "kernels/host/dot.h"
-#include "kernels/host/host_ops.h"
+#include "kernels/reference/dot.h"
 #include "kernels/reference/ops.h"
 
 namespace lserve::reference {
@@ -15,8 +14,8 @@ void low_rank_down(const TensorView& x, const LowRankTerm& term, float* low_rank
   const int64_t columns = x.dim(1);
   for (int64_t t = 0; t < x.dim(0); ++t) {
     for (int64_t r = 0; r < term.rank(); ++r) {
-      low_rank[t * stride + r] = term.scale * host::dot(term.a->data.as<float>() + r * columns,
-                                                        x.as<float>() + t * columns, columns);
+      low_rank[t * stride + r] = term.scale * dot(term.a->data.as<float>() + r * columns,
+                                                  x.as<float>() + t * columns, columns);
     }
   }
 }
@@ -29,8 +28,7 @@ void add_low_rank_up(const LinearOutput& output, const float* low_rank, int64_t 
   for (int64_t t = 0; t < output.out.dim(0); ++t) {
     float* out = output.out.as<float>() + t * rows;
     for (int64_t r = 0; r < rows; ++r) {
-      out[r] +=
-          host::dot(output.low_rank.b->data.as<float>() + r * rank, low_rank + t * stride, rank);
+      out[r] += dot(output.low_rank.b->data.as<float>() + r * rank, low_rank + t * stride, rank);
     }
   }
 }
@@ -50,11 +48,10 @@ void linear_one(const TensorView& x, const LinearOutput& output, const float* lo
       const float* input = x.as<float>() + t * columns;
       float* out = output.out.as<float>() + t * rows;
       for (int64_t r = begin; r < end; ++r) {
-        float value = host::dot(weight + r * columns, input, columns);
+        float value = dot(weight + r * columns, input, columns);
         if (bias != nullptr) value += bias[r];
         if (rank > 0) {
-          value += host::dot(output.low_rank.b->data.as<float>() + r * rank, low_rank + t * stride,
-                             rank);
+          value += dot(output.low_rank.b->data.as<float>() + r * rank, low_rank + t * stride, rank);
         }
         out[r] = output.accumulate ? out[r] + value : value;
       }
@@ -71,7 +68,7 @@ void linear(const LinearParams& params, ThreadPool* pool) {
   for (const LinearOutput& output : params.outputs) {
     low_rank_down(params.x, output.low_rank, low_rank, stride);
     if (is_row_quantised(output.weight->format)) {
-      host::row_linear(params.x, output, pool);
+      row_linear(params.x, output, pool);
       add_low_rank_up(output, low_rank, stride);
     } else {
       linear_one(params.x, output, low_rank, stride, pool);

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "base/check.h"
-#include "kernels/host/dot.h"
+#include "kernels/reference/dot.h"
 
 namespace lserve::reference {
 
@@ -44,7 +44,7 @@ void SoftmaxRow::attend(const float* q, const PageReader& page, std::span<const 
   std::array<float, kPageSize> scores;
   float page_max = -std::numeric_limits<float>::infinity();
   for (size_t i = 0; i < offsets.size(); ++i) {
-    scores[i] = host::dot(q, page.key(offsets[i]), head_dim) * softmax_scale;
+    scores[i] = dot(q, page.key(offsets[i]), head_dim) * softmax_scale;
     page_max = std::max(page_max, scores[i]);
   }
   if (page_max > max_) raise_max(page_max);

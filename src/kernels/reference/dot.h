@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace lserve::host {
+namespace lserve::reference {
 
 // a . b with 16 partial sums, which the compiler keeps in SIMD registers; they are added as a tree.
 // The order depends on n alone.
@@ -25,4 +25,4 @@ inline float dot(const float* a, const float* b, int64_t n) {
   return sum[0];
 }
 
-}  // namespace lserve::host
+}  // namespace lserve::reference

@@ -3,14 +3,14 @@
 #include <vector>
 
 #include "base/check.h"
-#include "kernels/host/dot.h"
-#include "kernels/host/host_ops.h"
+#include "kernels/reference/dot.h"
+#include "kernels/reference/ops.h"
 #include "quant/activations.h"
 #include "quant/fp8.h"
 #include "quant/w4a8.h"
 #include "quant/w8a8.h"
 
-namespace lserve::host {
+namespace lserve::reference {
 
 namespace {
 
@@ -154,4 +154,4 @@ void row_linear(const TensorView& x, const LinearOutput& output, ThreadPool* poo
   }
 }
 
-}  // namespace lserve::host
+}  // namespace lserve::reference
