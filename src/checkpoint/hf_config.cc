@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "checkpoint/config_limits.h"
+#include "checkpoint/declared_formats.h"
 #include "checkpoint/file_checks.h"
 #include "checkpoint/hf_rope.h"
 #include "checkpoint/json_fields.h"
@@ -72,12 +73,7 @@ Status check_supported(const JsonFields& fields, const ModelConfig& config) {
                           "true is not supported (it needs self_attn.o_proj.bias)");
     }
   }
-  if (const Json* quantisation = fields.find("quantization_config")) {
-    const Json* method = quantisation->find("quant_method");
-    return fields.error("quantization_config",
-                        cat(method != nullptr ? quoted(method->dump()) : "quantised weights",
-                            " are not supported here (supported: F32, F16, BF16; or a GGUF file)"));
-  }
+  RETURN_IF_ERROR(parse_declared_formats(fields).status());
   return check_sliding_window(fields, config);
 }
 

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/strings.h"
+#include "checkpoint/declared_formats.h"
 #include "checkpoint/file_checks.h"
 #include "checkpoint/hf_config.h"
 #include "checkpoint/safetensors.h"
@@ -22,22 +23,25 @@ namespace {
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr uint64_t kMaxIndexBytes = 64 << 20;
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
 constexpr JsonLimits kIndexLimits = {.max_depth = 8, .max_elements = 1'000'000};
 constexpr size_t kMaxShards = 512;  // each keeps a file open
 
 class SafetensorsCheckpoint : public Checkpoint {
  public:
-  SafetensorsCheckpoint(std::string directory, ModelConfig config, std::vector<Safetensors> files,
-                        std::vector<StoredTensor> stored)
+  SafetensorsCheckpoint(std::string directory, ModelConfig config, DeclaredFormats declared,
+                        std::vector<Safetensors> files, std::vector<StoredTensor> stored)
       : directory_(std::move(directory)),
         config_(std::move(config)),
+        declared_(declared),
         files_(std::move(files)),
         stored_(std::move(stored)),
         infos_(tensor_infos(stored_)) {}
 
   const ModelConfig& config() const override { return config_; }
   std::string describe() const override {
-    return cat("safetensors, ", files_.size(), files_.size() == 1 ? " file" : " files");
+    return cat("safetensors, ", files_.size(), files_.size() == 1 ? " file" : " files",
+               declared_.any() ? ", " : "", declared_.describe());
   }
   uint64_t file_bytes() const override {
     uint64_t bytes = 0;
@@ -63,6 +67,7 @@ class SafetensorsCheckpoint : public Checkpoint {
  private:
   std::string directory_;
   ModelConfig config_;
+  DeclaredFormats declared_;
   std::vector<Safetensors> files_;
   std::vector<StoredTensor> stored_;  // the used ones, in the order of the files
   std::vector<TensorInfo> infos_;     // of the same, in the same order
@@ -150,12 +155,19 @@ Result<std::vector<Safetensors>> open_files(const std::string& directory) {
   return no_weights(directory);
 }
 
+Result<DeclaredFormats> read_declared_formats(const std::string& directory) {
+  const std::string path = directory + "/config.json";
+  ASSIGN_OR_RETURN(const Json config, read_json_object(path, kMaxConfigBytes));
+  return parse_declared_formats(JsonFields(config, path));
+}
+
 std::string same_name(const std::string& name) { return name; }
 
 }  // namespace
 
 Result<std::unique_ptr<Checkpoint>> open_safetensors_checkpoint(const std::string& directory) {
   ASSIGN_OR_RETURN(ModelConfig config, read_hf_config(directory));
+  ASSIGN_OR_RETURN(const DeclaredFormats declared, read_declared_formats(directory));
   ASSIGN_OR_RETURN(std::vector<Safetensors> files, open_files(directory));
   std::vector<StoredTensor> stored;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -165,10 +177,11 @@ Result<std::unique_ptr<Checkpoint>> open_safetensors_checkpoint(const std::strin
     }
   }
   const std::string where = files.size() == 1 ? files.front().file().path() : directory;
+  RETURN_IF_ERROR(apply_declared_formats(declared, config, where, &stored));
   ASSIGN_OR_RETURN(stored,
                    select_tensors(config, std::move(stored), {where, "F32, F16, BF16", same_name}));
   return std::unique_ptr<Checkpoint>(std::make_unique<SafetensorsCheckpoint>(
-      directory, std::move(config), std::move(files), std::move(stored)));
+      directory, std::move(config), declared, std::move(files), std::move(stored)));
 }
 
 }  // namespace lserve

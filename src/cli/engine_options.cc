@@ -22,11 +22,6 @@ KvFormat kv_format(const std::string& word) {
   return KvFormat::kBF16;  // auto
 }
 
-// Absent for "auto".
-std::optional<WeightFormat> weight_format(const CommandLine& options, const char* name) {
-  return weight_format_by_name(options.get_text(name));
-}
-
 SelectorGroup selector_group(const std::string& word) {
   for (const SelectorGroup group : {SelectorGroup::kMean, SelectorGroup::kPerQueryHead}) {
     if (word == selector_group_name(group)) return group;
@@ -78,6 +73,13 @@ BackendOptions backend_options(const CommandLine& options) {
   return backend;
 }
 
+WeightChoice weight_choice(const CommandLine& options) {
+  // "auto" is the name of no format.
+  return {weight_format_by_name(options.get_text("weights")),
+          weight_format_by_name(options.get_text("head-weights")),
+          static_cast<int>(options.get_int("threads"))};
+}
+
 std::optional<AttentionMode> parse_attention(const std::string& word) {
   for (const AttentionMode mode : {AttentionMode::kDense, AttentionMode::kStreaming,
                                    AttentionMode::kPages, AttentionMode::kLServe}) {
@@ -114,8 +116,7 @@ Result<EngineConfig> engine_config(const CommandLine& options) {
   }
   config.attention = attention_config(options);
   config.kv_format = kv_format(options.get_text("kv-cache-dtype"));
-  config.weights = {weight_format(options, "weights"), weight_format(options, "head-weights"),
-                    static_cast<int>(options.get_int("threads"))};
+  config.weights = weight_choice(options);
   if (const int64_t context = options.get_int("max-model-len"); context > 0) {
     config.max_model_len = context;
   }

@@ -17,6 +17,8 @@ namespace lserve {
 Result<EngineConfig> engine_config(const CommandLine& options);
 // What --device, --threads and so on ask for; the cpu for "auto" (open_backend).
 BackendOptions backend_options(const CommandLine& options);
+// What --weights and --head-weights ask for.
+WeightChoice weight_choice(const CommandLine& options);
 // A word of --attention; "auto" is absent.
 std::optional<AttentionMode> parse_attention(const std::string& word);
 

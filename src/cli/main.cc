@@ -75,6 +75,8 @@ Status dispatch(CommandLine& options) {
       return info_verb(options);
     case Verb::kTokenize:
       return tokenize_verb(options);
+    case Verb::kQuantize:
+      return quantize_verb(options);
     case Verb::kEvalPerplexity:
       return perplexity_verb(options);
     case Verb::kBenchLatency:

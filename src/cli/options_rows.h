@@ -11,6 +11,7 @@ namespace lserve {
 inline constexpr uint32_t kRun = verb_bit(Verb::kRun);
 inline constexpr uint32_t kInfo = verb_bit(Verb::kInfo);
 inline constexpr uint32_t kTokenize = verb_bit(Verb::kTokenize);
+inline constexpr uint32_t kQuantize = verb_bit(Verb::kQuantize);
 inline constexpr uint32_t kEval = verb_bit(Verb::kEvalPerplexity);
 inline constexpr uint32_t kBench = verb_bit(Verb::kBenchLatency);
 inline constexpr uint32_t kKernelVerb = verb_bit(Verb::kBenchKernel);
@@ -19,7 +20,7 @@ inline constexpr uint32_t kPlan = kCompute | kInfo;  // whatever changes the mem
 inline constexpr uint32_t kText = kRun | kTokenize | kEval;
 // What says how attention is done, and on which device.
 inline constexpr uint32_t kOperations = kPlan | kKernelVerb;
-inline constexpr uint32_t kEvery = kOperations | kTokenize;
+inline constexpr uint32_t kEvery = kOperations | kTokenize | kQuantize;
 inline constexpr uint32_t kGlobal = kEvery | verb_bit(Verb::kNone);
 
 // attention/attention_config.h's limits, which validate() enforces for every source.

@@ -17,10 +17,11 @@ namespace lserve {
 
 namespace {
 
-constexpr std::array<VerbSpec, 6> kVerbs = {{
+constexpr std::array<VerbSpec, 7> kVerbs = {{
     {Verb::kRun, "run", "MODEL [PROMPT]", 2, "answer a prompt; a terminal without one is a chat"},
     {Verb::kInfo, "info", "MODEL", 1, "shapes, files, tokenizer and memory plan of a model"},
     {Verb::kTokenize, "tokenize", "MODEL [PROMPT]", 2, "token ids of a text"},
+    {Verb::kQuantize, "quantize", "MODEL", 1, "write a model with low-bit weights to a directory"},
     {Verb::kEvalPerplexity, "eval perplexity", "MODEL [PROMPT]", 2, "how well it predicts a text"},
     {Verb::kBenchLatency, "bench latency", "MODEL", 1, "prefill and decode speed by context"},
     {Verb::kBenchKernel, "bench kernel", "OP", 1,

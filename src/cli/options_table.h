@@ -13,7 +13,16 @@
 
 namespace lserve {
 
-enum class Verb { kNone, kRun, kInfo, kTokenize, kEvalPerplexity, kBenchLatency, kBenchKernel };
+enum class Verb {
+  kNone,
+  kRun,
+  kInfo,
+  kTokenize,
+  kQuantize,
+  kEvalPerplexity,
+  kBenchLatency,
+  kBenchKernel
+};
 
 struct VerbSpec {
   Verb verb;

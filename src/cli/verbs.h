@@ -11,6 +11,7 @@ namespace lserve {
 Status run_verb(CommandLine& options);         // run.cc, chat.cc
 Status info_verb(CommandLine& options);        // info.cc
 Status tokenize_verb(CommandLine& options);    // tokenize.cc
+Status quantize_verb(CommandLine& options);    // quantize_verb.cc
 Status perplexity_verb(CommandLine& options);  // perplexity_verb.cc
 Status latency_verb(CommandLine& options);     // latency_verb.cc
 Status kernel_verb(CommandLine& options);      // kernel_verb.cc

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "checkpoint/declared_formats.h"
 #include "kernels/linear.h"
 #include "quant/convert_rows.h"
 
@@ -18,9 +19,7 @@ bool has_integer_sum(WeightFormat format) {
 
 WeightFormat WeightChoice::of(const TensorInfo& tensor) const {
   if (tensor.shape.size() != 2) return tensor.format;
-  const bool is_head =
-      tensor.name == "model.embed_tokens.weight" || tensor.name == "lm_head.weight";
-  return (is_head ? head : layers).value_or(tensor.format);
+  return (is_head_matrix(tensor.name) ? head : layers).value_or(tensor.format);
 }
 
 Status check_weight_choice(const Checkpoint& checkpoint, const WeightChoice& choice) {

@@ -1,11 +1,13 @@
 #include "model/weights.h"
 
+#include <atomic>
 #include <cmath>
 
 #include "base/hash.h"
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "quant/convert_rows.h"
+#include "quant/w4a8.h"
 
 namespace lserve {
 
@@ -33,6 +35,7 @@ class Loader {
     ASSIGN_OR_RETURN(const TensorInfo* tensor, read(name));
     if (tensor->shape.size() != 2) return model_error(cat(name, ": not a matrix"));
     const MatrixRows stored{tensor->format, tensor->shape[0], tensor->shape[1]};
+    RETURN_IF_ERROR(check_rows(name, stored, bytes(*tensor)));
     const WeightFormat format = choice_.of(*tensor);
     if (format == stored.format) return load(stored, bytes(*tensor), out);
     const MatrixRows chosen{format, stored.rows, stored.columns};
@@ -64,6 +67,24 @@ class Loader {
   uint64_t content_hash() const { return content_hash_; }
 
  private:
+  // That the integers of w4a8 are in their ranges, which kernels rely on.
+  Status check_rows(const std::string& name, const MatrixRows& matrix,
+                    std::span<const std::byte> data) {
+    if (matrix.format != WeightFormat::kW4A8) return {};
+    const uint64_t row_size = matrix_bytes(matrix) / static_cast<uint64_t>(matrix.rows);
+    std::atomic<int64_t> bad = -1;
+    pool_.parallel_for(matrix.rows, 64, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) {
+        const std::byte* at = data.data() + static_cast<uint64_t>(row) * row_size;
+        if (!is_valid_w4a8(at, matrix.columns)) bad = row;
+      }
+    });
+    if (bad < 0) return {};
+    return model_error(cat(name, ": row ", bad.load(), " holds a group scale out of 1..",
+                           kLargestGroupScale,
+                           " or a weight that is no int8: the file is damaged"));
+  }
+
   Status random_matrix(const TensorInfo& tensor, const RandomTensor& random, Weight* out) {
     const MatrixRows chosen{choice_.of(tensor), tensor.shape[0], tensor.shape[1]};
     content_hash_ = hash64(std::as_bytes(std::span(&random.seed, 1)), content_hash_);
