@@ -15,7 +15,6 @@ class EmbedTest : public BackendTest {};
 
 TEST_P(EmbedTest, CopiesRows) {
   for (const WeightFormat format : kAllWeightFormats) {
-    if (!takes_format(GetParam(), format)) continue;
     Random random(test_seed());
     const int64_t rows = 37;
     const int64_t columns = is_row_quantised(format) ? 195 : 512;
@@ -35,7 +34,7 @@ TEST_P(EmbedTest, CopiesRows) {
       std::vector<float> row(static_cast<size_t>(columns));
       dequantise_row(format, std::span(data).subspan(static_cast<size_t>(ids[t]) * bytes, bytes),
                      row);
-      as_stored(backend(), row);
+      if (!is_row_quantised(format)) as_stored(backend(), row);
       const auto at = t * static_cast<size_t>(columns);
       EXPECT_TRUE(same_bits(std::span(out).subspan(at, row.size()), row))
           << weight_format_name(format);

@@ -36,10 +36,6 @@ const std::vector<BackendCase>& available_backends() {
   return backends;
 }
 
-bool takes_format(const BackendCase& backend, WeightFormat format) {
-  return backend.name != "cuda" || !is_row_quantised(format);
-}
-
 void as_stored(const Backend& backend, std::span<float> values) {
   if (!backend.arithmetic().starts_with("cuda")) return;
   for (float& x : values) x = to_float(to_bf16(x));

@@ -30,9 +30,6 @@ struct BackendCase {
 // last, behind host memory (mirror_backend.h), if this build and this machine have it.
 const std::vector<BackendCase>& available_backends();
 
-// Whether load_weight takes that format: cuda refuses those of whole rows.
-bool takes_format(const BackendCase& backend, WeightFormat format);
-
 class BackendTest : public ::testing::TestWithParam<BackendCase> {
  protected:
   Backend& backend() const { return *GetParam().backend; }

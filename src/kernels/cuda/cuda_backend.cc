@@ -8,6 +8,7 @@
 #include "kernels/cuda/common/cuda_check.h"
 #include "kernels/cuda/common/graphs.h"
 #include "kernels/cuda/common/moments.h"
+#include "kernels/cuda/common/row_weights.h"
 #include "kernels/cuda/common/staging.h"
 #include "kernels/cuda/common/weight_loader.h"
 #include "kernels/cuda/cuda_ops.h"
@@ -73,21 +74,22 @@ class CudaBackend final : public Backend {
   }
   int64_t allocation_bytes(int64_t bytes) const override { return cuda::allocated_bytes(bytes); }
 
-  int64_t weight_bytes(WeightFormat /*format*/, int64_t rows, int64_t columns) const override {
-    return cuda::allocated_bytes(stored_bytes(rows, columns));
+  int64_t weight_bytes(WeightFormat format, int64_t rows, int64_t columns) const override {
+    return cuda::allocated_bytes(stored_bytes(format, rows, columns));
   }
   Result<Weight> load_weight(const RawWeight& raw) override {
     if (is_row_quantised(raw.format)) {
-      return device_error(cat("the cuda backend has no kernels for weights in ",
-                              weight_format_name(raw.format), "; use bf16, or --device cpu"));
+      ASSIGN_OR_RETURN(Weight weight, new_weight(raw.format, raw.rows, raw.columns));
+      RETURN_IF_ERROR(loader_.load_rows(raw, weight.data.as<std::byte>()));
+      return weight;
     }
-    ASSIGN_OR_RETURN(Weight weight, new_weight(raw.rows, raw.columns));
+    ASSIGN_OR_RETURN(Weight weight, new_weight(WeightFormat::kBF16, raw.rows, raw.columns));
     RETURN_IF_ERROR(loader_.load(raw, weight.data.as<bf16>()));
     return weight;
   }
   Result<Weight> make_random_weight(int64_t rows, int64_t columns, uint64_t seed,
                                     float scale) override {
-    ASSIGN_OR_RETURN(Weight weight, new_weight(rows, columns));
+    ASSIGN_OR_RETURN(Weight weight, new_weight(WeightFormat::kBF16, rows, columns));
     cuda::fill_random(weight.data.as<bf16>(), rows * columns, seed, scale, context_.stream);
     return weight;
   }
@@ -144,13 +146,16 @@ class CudaBackend final : public Backend {
   void synchronize() override { CUDA_CHECK(cudaStreamSynchronize(context_.stream)); }
 
  private:
-  static int64_t stored_bytes(int64_t rows, int64_t columns) {
+  // Row formats keep their codes, all others become bf16.
+  static int64_t stored_bytes(WeightFormat format, int64_t rows, int64_t columns) {
+    if (is_row_quantised(format)) return cuda::RowWeightLayout(format, rows, columns).bytes();
     return rows * columns * int64_t{sizeof(bf16)};
   }
-  Result<Weight> new_weight(int64_t rows, int64_t columns) {
-    Weight weight{WeightFormat::kBF16, rows, columns, {}};
-    ASSIGN_OR_RETURN(weight.data, allocate(static_cast<size_t>(stored_bytes(rows, columns))));
-    cuda::prepare_linear(rows, columns, &context_);
+  Result<Weight> new_weight(WeightFormat format, int64_t rows, int64_t columns) {
+    Weight weight{format, rows, columns, {}};
+    ASSIGN_OR_RETURN(weight.data,
+                     allocate(static_cast<size_t>(stored_bytes(format, rows, columns))));
+    if (format == WeightFormat::kBF16) cuda::prepare_linear(rows, columns, &context_);
     return weight;
   }
 

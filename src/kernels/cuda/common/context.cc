@@ -59,6 +59,7 @@ Status Context::reserve(const ScratchSizes& sizes) {
   RETURN_IF_ERROR(arrivals.reserve(sizes.arrivals));
   RETURN_IF_ERROR(activations.reserve(sizes.activations));
   RETURN_IF_ERROR(gemm_workspace.reserve(sizes.gemm_workspace));
+  RETURN_IF_ERROR(rounded.reserve(sizes.rounded));
   RETURN_IF_ERROR(draws.reserve(sizes.draws));
   RETURN_IF_ERROR(sampling_in.reserve(sizes.sampling_in));
   RETURN_IF_ERROR(sampling_out.reserve(sizes.sampling_out));
@@ -69,7 +70,7 @@ Status Context::reserve(const ScratchSizes& sizes) {
 int64_t Context::device_bytes(const ScratchSizes& sizes) {
   int64_t total = 0;
   for (const size_t bytes : {sizes.expanded_pages, sizes.partials, sizes.arrivals,
-                             sizes.activations, sizes.gemm_workspace, sizes.draws}) {
+                             sizes.activations, sizes.gemm_workspace, sizes.rounded, sizes.draws}) {
     total += allocated_bytes(static_cast<int64_t>(bytes));
   }
   return total;

@@ -70,6 +70,7 @@ struct ScratchSizes {
   size_t arrivals = 0;
   size_t activations = 0;
   size_t gemm_workspace = 0;
+  size_t rounded = 0;
   size_t draws = 0;
   size_t sampling_in = 0;  // of the host, as the next
   size_t sampling_out = 0;
@@ -93,7 +94,8 @@ struct Context : Queue {
   Scratch partials{this};          // decode attention: unmerged splits
   Scratch arrivals{this};          // counts of parts that are done; zeros between launches
   Scratch activations{this};       // linear: x in bf16
-  Scratch gemm_workspace{this};    // linear
+  Scratch gemm_workspace{this};    // linear: cuBLASLt's, counts and parts of sums
+  Scratch rounded{this};           // linear: x as row formats multiply it
   Scratch draws{this};             // sample: searches and sums of rows
   HostScratch sampling_in{this};   // sample: parameters of rows; log_probs: targets
   HostScratch sampling_out{this};  // their results

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/pack_rows.h"
 #include "tensor/cuda/device_memory.h"
 #include "tensor/dtype.h"
 
@@ -46,32 +47,61 @@ void WeightLoader::release() {
   for (Chunk& chunk : chunks_) chunk.memory = {};
 }
 
+void WeightLoader::copy(int64_t count, size_t bytes, std::byte* device,
+                        FunctionRef<void(int64_t, std::span<std::byte>)> fill) {
+  CHECK(0 < bytes && bytes <= kChunkBytes);
+  const auto per_chunk = static_cast<int64_t>(kChunkBytes / bytes);
+  for (int64_t first = 0; first < count; first += per_chunk) {
+    const int64_t part = std::min(per_chunk, count - first);
+    Chunk& chunk = chunks_[next_];
+    next_ = 1 - next_;
+    CUDA_CHECK(cudaEventSynchronize(chunk.taken));
+    auto* staged = chunk.memory.as<std::byte>();
+    threads_.parallel_for(part, 16, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        fill(first + i, {staged + static_cast<size_t>(i) * bytes, bytes});
+      }
+    });
+    CUDA_CHECK(cudaMemcpyAsync(device + static_cast<size_t>(first) * bytes, staged,
+                               static_cast<size_t>(part) * bytes, cudaMemcpyHostToDevice, stream_));
+    CUDA_CHECK(cudaEventRecord(chunk.taken, stream_));
+  }
+}
+
 Status WeightLoader::load(const RawWeight& raw, bf16* device) {
   RETURN_IF_ERROR(open());
   const auto columns = static_cast<size_t>(raw.columns);
   const auto row_size = row_bytes(raw.format, columns);
   CHECK(row_size.has_value());
   CHECK_EQ(raw.data.size(), static_cast<size_t>(raw.rows) * *row_size);
-  const size_t stored_row = columns * sizeof(bf16);
-  CHECK(0 < stored_row && stored_row <= kChunkBytes);
-  const auto rows_per_chunk = static_cast<int64_t>(kChunkBytes / stored_row);
-  for (int64_t first = 0; first < raw.rows; first += rows_per_chunk) {
-    const int64_t count = std::min(rows_per_chunk, raw.rows - first);
-    Chunk& chunk = chunks_[next_];
-    next_ = 1 - next_;
-    CUDA_CHECK(cudaEventSynchronize(chunk.taken));
-    bf16* staged = chunk.memory.as<bf16>();
-    threads_.parallel_for(count, 16, [&](int64_t begin, int64_t end, int) {
-      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-        const size_t row = static_cast<size_t>(first) + i;
-        convert_row(raw.format, raw.data.subspan(row * *row_size, *row_size),
-                    {staged + i * columns, columns});
-      }
-    });
-    CUDA_CHECK(cudaMemcpyAsync(device + first * raw.columns, staged,
-                               static_cast<size_t>(count) * stored_row, cudaMemcpyHostToDevice,
-                               stream_));
-    CUDA_CHECK(cudaEventRecord(chunk.taken, stream_));
+  copy(raw.rows, columns * sizeof(bf16), reinterpret_cast<std::byte*>(device),
+       [&](int64_t row, std::span<std::byte> to) {
+         convert_row(raw.format, raw.data.subspan(static_cast<size_t>(row) * *row_size, *row_size),
+                     {reinterpret_cast<bf16*>(to.data()), columns});
+       });
+  return {};
+}
+
+Status WeightLoader::load_rows(const RawWeight& raw, std::byte* device) {
+  RETURN_IF_ERROR(open());
+  const RowWeightLayout layout(raw.format, raw.rows, raw.columns);
+  CHECK_EQ(raw.data.size(), static_cast<size_t>(raw.rows) *
+                                *row_bytes(raw.format, static_cast<uint64_t>(raw.columns)));
+  copy(raw.rows, static_cast<size_t>(layout.pitch()), device,
+       [&](int64_t row, std::span<std::byte> to) { pack_codes(layout, raw, row, to); });
+  if (raw.format != WeightFormat::kW4A16) {
+    copy(raw.rows, sizeof(float), device + layout.row_scales_at(),
+         [&](int64_t row, std::span<std::byte> to) {
+           const float scale = row_scale(layout, raw, row);
+           std::memcpy(to.data(), &scale, sizeof(scale));
+         });
+  }
+  if (layout.is_4_bit()) {
+    const int64_t blocks = round_up(raw.rows, kScaleRows) / kScaleRows;
+    copy(blocks, static_cast<size_t>(layout.group_scales_bytes() / blocks),
+         device + layout.group_scales_at(), [&](int64_t block, std::span<std::byte> to) {
+           pack_group_scales(layout, raw, block, to);
+         });
   }
   return {};
 }

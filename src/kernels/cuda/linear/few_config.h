@@ -2,8 +2,8 @@
 // of every sum follows from it.
 //
 // A CTA takes kBlockRows rows of W and some slices of its columns; each of its warps takes the same
-// kWarpBytes of every slice, from the first to the last. A result is the sum of its warps, in
-// order, then of its splits (CTAs that share rows), in order.
+// bytes (a segment) of every slice, from the first slice to the last. A result is the sum of its
+// warps, in order, then of its splits (CTAs that share rows), in order.
 #pragma once
 
 #include <algorithm>
@@ -19,22 +19,23 @@ inline constexpr int kBlockRows = kRowTiles * kTileRows;
 inline constexpr int kTileTokens = 8;  // rows of x: the columns of a matrix instruction
 inline constexpr int kMaxTokens = 32;  // of a CTA
 inline constexpr int kUnitBytes = 16;  // of a row: a lane's share of a copy
-inline constexpr int kStageBytes = 128 * kTileRows;  // 128 bytes of each row of a tile
-inline constexpr int kStages = 4;                    // of a warp's ring
-inline constexpr int kWarpBytes = 256;               // of a row, in a slice: two stages
-inline constexpr int kSliceBytes = kFewWarps * kWarpBytes;
-inline constexpr int kFewSharedBytes = kFewWarps * kStages * kStageBytes;
+inline constexpr int kRowBytes = 128;  // of a row, in a stage of a warp's ring
+inline constexpr int kStageBytes = kRowBytes * kTileRows;
+inline constexpr int kStages = 4;
+inline constexpr int kRingBytes = kStages * kStageBytes;
+inline constexpr int kScalesBytes = kBlockRows * 8;  // of groups: of a segment of a block
 
 constexpr int64_t num_blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
-constexpr int64_t num_slices(int64_t row_bytes) {
-  return (row_bytes + kSliceBytes - 1) / kSliceBytes;
+constexpr int64_t num_slices(int64_t row_bytes, int64_t segment_bytes) {
+  const int64_t slice = kFewWarps * segment_bytes;
+  return (row_bytes + slice - 1) / slice;
 }
 
 // Matrices of few rows are split until there are about two CTAs for each multiprocessor.
-constexpr int64_t splits_of(int64_t rows, int64_t row_bytes) {
+constexpr int64_t splits_of(int64_t rows, int64_t slices) {
   constexpr int64_t kEnoughCtas = 256;
   const int64_t blocks = num_blocks(rows);
-  return std::min(num_slices(row_bytes), (kEnoughCtas + blocks - 1) / blocks);
+  return std::min(slices, (kEnoughCtas + blocks - 1) / blocks);
 }
 
 // Of one launch: CTAs that leave parts of sums behind. Four outputs have fewer, for 32 rows of x.

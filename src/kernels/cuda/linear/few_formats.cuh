@@ -1,40 +1,62 @@
 // What a format of weights means to the kernel for few rows (few_rows.cuh): how a lane holds its
 // share of x, and how 16 bytes of a row of W meet it.
 //
-// A lane (g, t) = (lane / 4, lane % 4) reads 16 bytes, a unit, of the rows g and g + 8 of a tile,
-// and holds the same columns of row g of x: so both operands of a product have their columns in the
-// same order, whatever that is, and neither has to be rearranged.
+// A lane (g, t) = (lane / 4, lane % 4) reads 16 bytes, a unit, of the rows g and g + 8 of a tile
+// ("upper" and "lower"), and holds the same columns of row g of x: so both operands of a product
+// have their columns in the same order, whatever that is, and neither has to be rearranged.
+//
+// A format has: kSegmentBytes of a row that a warp takes of a slice; the most tiles of 8 rows of x
+// whose share fits into the registers of one CTA a multiprocessor, and of two; Activation, an
+// element of x in memory, and kUnitElements of them that meet a unit of W, in a lane: a Unit, by
+// load(); Value and Sums, what products add up to. multiply() adds a unit's products to the sums of
+// all tiles of x.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/common/numbers.cuh"
+#include "kernels/cuda/linear/few_config.h"
 #include "kernels/cuda/ptx/math.cuh"
 #include "kernels/cuda/ptx/mma.cuh"
+#include "kernels/cuda/ptx/mma_low_bit.cuh"
 
 namespace lserve::cuda {
+
+// 16 bytes of x, through L2: each CTA reads them once, and the kernel before wrote them.
+__device__ inline uint4 load_activations(const void* x) {
+  return __ldcg(static_cast<const uint4*>(x));
+}
+
+// The rows g and g + 8 of a unit as operands: two of its registers are one depth.
+__device__ inline ptx::FragmentA first_depth(const uint4& upper, const uint4& lower) {
+  return {{upper.x, lower.x, upper.y, lower.y}};
+}
+__device__ inline ptx::FragmentA second_depth(const uint4& upper, const uint4& lower) {
+  return {{upper.z, lower.z, upper.w, lower.w}};
+}
 
 // x is two bf16, its nearest one and what that leaves: 16 bits and more of its 24. Products are
 // exact, their sums float32.
 struct Bf16Format {
-  static constexpr int kElementBytes = 2;
-  static constexpr int kUnitColumns = 8;
-  static constexpr int kSteps = 2;  // matrix instructions' depths in a unit
+  static constexpr int kSegmentBytes = 256;
+  static constexpr int kUnitElements = 8;
+  static constexpr int kMostTiles = 4;
+  static constexpr int kTilesOfTwoCtas = 2;
+  static constexpr bool kHasGroups = false;
   using Activation = float;
   using Value = float;
   using Sums = ptx::FragmentC;  // four Values
 
   struct Unit {
-    uint32_t high[4] = {};
-    uint32_t low[4] = {};
+    uint32_t high[4];
+    uint32_t low[4];
   };
 
   __device__ static void split(float a, float b, uint32_t& high, uint32_t& low) {
     high = ptx::pack_bf16x2(a, b);
     low = ptx::pack_bf16x2(__fsub_rn(a, low_half(high)), __fsub_rn(b, high_half(high)));
   }
-  // Through L2: each CTA reads it once, and the kernel before wrote it.
-  __device__ static Unit load(const float* x) {
+  __device__ static Unit load(const Activation* x) {
     const float4 a = __ldcg(reinterpret_cast<const float4*>(x));
     const float4 b = __ldcg(reinterpret_cast<const float4*>(x) + 1);
     Unit unit;
@@ -44,10 +66,93 @@ struct Bf16Format {
     split(b.z, b.w, unit.high[3], unit.low[3]);
     return unit;
   }
-  __device__ static void multiply(Sums& sums, const ptx::FragmentA& weights, const Unit& x,
-                                  int step) {
-    ptx::mma_m16n8k16(sums, weights, {x.high[2 * step], x.high[2 * step + 1]});
-    ptx::mma_m16n8k16(sums, weights, {x.low[2 * step], x.low[2 * step + 1]});
+
+  template <int kTiles, int kUnits>
+  __device__ static void multiply(Sums (&sums)[kTiles], const uint4& upper, const uint4& lower,
+                                  const Unit (&x)[kTiles][kUnits], int unit) {
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+      const auto weights = step == 0 ? first_depth(upper, lower) : second_depth(upper, lower);
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
+        const Unit& of = x[n][unit];
+        ptx::mma_m16n8k16(sums[n], weights, {of.high[2 * step], of.high[2 * step + 1]});
+        ptx::mma_m16n8k16(sums[n], weights, {of.low[2 * step], of.low[2 * step + 1]});
+      }
+    }
+  }
+};
+
+// w8a8: bytes times bytes, exact.
+struct Int8Format {
+  static constexpr int kSegmentBytes = 256;
+  static constexpr int kUnitElements = 16;
+  static constexpr int kMostTiles = 4;
+  static constexpr int kTilesOfTwoCtas = 2;
+  static constexpr bool kHasGroups = false;
+  using Activation = int8_t;
+  using Value = int32_t;
+  using Sums = ptx::FragmentCInt;
+  using Unit = uint4;
+
+  __device__ static Unit load(const Activation* x) { return load_activations(x); }
+
+  template <int kTiles, int kUnits>
+  __device__ static void multiply(Sums (&sums)[kTiles], const uint4& upper, const uint4& lower,
+                                  const Unit (&x)[kTiles][kUnits], int unit) {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      const Unit& of = x[n][unit];
+      ptx::mma_s8s8_m16n8k32(sums[n], first_depth(upper, lower), {of.x, of.y});
+      ptx::mma_s8s8_m16n8k32(sums[n], second_depth(upper, lower), {of.z, of.w});
+    }
+  }
+};
+
+// fp8: e4m3 as f16, which holds all of it. Products are exact, their sums float32. (Of Hopper's
+// own products of e4m3 the sums are not.)
+struct Fp8Format {
+  static constexpr int kSegmentBytes = 256;
+  static constexpr int kUnitElements = 16;
+  static constexpr int kMostTiles = 4;
+  static constexpr int kTilesOfTwoCtas = 2;
+  static constexpr bool kHasGroups = false;
+  using Activation = uint8_t;
+  using Value = float;
+  using Sums = ptx::FragmentC;
+
+  struct Unit {
+    uint32_t pairs[8];  // of columns
+  };
+
+  __device__ static Unit load(const Activation* x) {
+    const uint4 codes = load_activations(x);
+    const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
+    Unit unit;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      unit.pairs[2 * i] = ptx::f16x2_of_e4m3x2(words[i]);
+      unit.pairs[2 * i + 1] = ptx::f16x2_of_e4m3x2(words[i] >> 16);
+    }
+    return unit;
+  }
+
+  template <int kTiles, int kUnits>
+  __device__ static void multiply(Sums (&sums)[kTiles], const uint4& upper, const uint4& lower,
+                                  const Unit (&x)[kTiles][kUnits], int unit) {
+    const uint32_t up[4] = {upper.x, upper.y, upper.z, upper.w};
+    const uint32_t down[4] = {lower.x, lower.y, lower.z, lower.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const ptx::FragmentA weights = {{ptx::f16x2_of_e4m3x2(up[i]), ptx::f16x2_of_e4m3x2(down[i]),
+                                       ptx::f16x2_of_e4m3x2(up[i] >> 16),
+                                       ptx::f16x2_of_e4m3x2(down[i] >> 16)}};
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
+        const Unit& of = x[n][unit];
+        ptx::mma_f16_m16n8k16(sums[n], weights, {of.pairs[2 * i], of.pairs[2 * i + 1]});
+      }
+    }
   }
 };
 

@@ -13,24 +13,30 @@
 namespace lserve::cuda {
 
 struct FewOutput {
-  const void* weight = nullptr;  // [rows, columns]
-  const float* bias = nullptr;   // [rows] or null
-  float* out = nullptr;          // [num_tokens] rows of out_stride
+  const std::byte* weight = nullptr;        // [rows] of FewArgs::row_bytes
+  const float* row_scales = nullptr;        // [rows] or null
+  const std::byte* group_scales = nullptr;  // of 4-bit formats: common/row_weights.h
+  const float* bias = nullptr;              // [rows] or null
+  float* out = nullptr;                     // [num_tokens] rows of out_stride
   int64_t out_stride = 0;
   int32_t rows = 0;
   int32_t splits = 1;
   int32_t first_cta = 0;
   int32_t first_part = 0;  // the part of its first CTA, if splits > 1
-  float scale = 1;         // of W x
+  float scale = 1;         // of W x, if x has no scales
   bool accumulate = false;
 };
 
 struct FewArgs {
   FewOutput outputs[kMaxFewOutputs];
   int32_t num_outputs = 0;
-  const void* x = nullptr;  // [num_tokens] rows of x_stride elements
+  const void* x = nullptr;  // [num_tokens] rows of x_stride elements, of which x_length count
+  const float* x_scales = nullptr;  // [num_tokens] or null
+  const void* x_sums = nullptr;     // [num_tokens, num_groups]  of 4-bit formats
   int64_t x_stride = 0;
-  int32_t columns = 0;
+  int32_t x_length = 0;
+  int32_t num_groups = 0;
+  int32_t row_bytes = 0;  // of W
   int32_t num_tokens = 0;
   float* parts = nullptr;        // [kMaxParts, kPartFloats]
   uint32_t* counters = nullptr;  // [kMaxParts]  zeros between launches
@@ -46,14 +52,13 @@ struct FewWork {
   int end;
 };
 
-__device__ inline FewWork few_work(const FewArgs& args, int row_bytes) {
+__device__ inline FewWork few_work(const FewArgs& args, int slices) {
   FewWork work{};
   const auto at = static_cast<int>(blockIdx.y);
   while (work.output + 1 < args.num_outputs && args.outputs[work.output + 1].first_cta <= at) {
     ++work.output;
   }
   const FewOutput& output = args.outputs[work.output];
-  const auto slices = static_cast<int>(num_slices(row_bytes));
   work.cta = at - output.first_cta;
   const int block = work.cta / output.splits;
   work.split = work.cta - block * output.splits;
@@ -63,8 +68,12 @@ __device__ inline FewWork few_work(const FewArgs& args, int row_bytes) {
   return work;
 }
 
-__device__ inline void store_few(const FewOutput& output, int64_t token, int row, float sum) {
-  float value = __fmul_rn(sum, output.scale);
+template <typename Value>
+__device__ void store_few(const FewArgs& args, const FewOutput& output, int64_t token, int row,
+                          Value sum) {
+  const float factor = args.x_scales == nullptr ? output.scale : args.x_scales[token];
+  float value = __fmul_rn(static_cast<float>(sum), factor);
+  if (output.row_scales != nullptr) value = __fmul_rn(value, output.row_scales[row]);
   if (output.bias != nullptr) value = __fadd_rn(value, output.bias[row]);
   float* out = output.out + token * output.out_stride + row;
   *out = output.accumulate ? __fadd_rn(*out, value) : value;
@@ -78,7 +87,7 @@ __device__ inline int place_of_sum(int row, int token) {
 
 template <int kTokenTiles, typename Sums, typename Value>
 __device__ void leave_sums(const Sums (&sums)[kRowTiles][kTokenTiles], Value* to) {
-  static_assert(kBlockRows * kTokenTiles * kTileTokens * sizeof(Value) <= kStages * kStageBytes);
+  static_assert(kBlockRows * kTokenTiles * kTileTokens * sizeof(Value) <= kRingBytes);
   const int lane = threadIdx.x % kWarpSize;
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m) {
@@ -98,7 +107,7 @@ __device__ void leave_sums(const Sums (&sums)[kRowTiles][kTokenTiles], Value* to
 template <int kTokenTiles, typename Value>
 __device__ void finish_block(const FewArgs& args, const FewWork& work, const Value* sums) {
   const FewOutput& output = args.outputs[work.output];
-  constexpr int kWarpFloats = kStages * kStageBytes / int{sizeof(Value)};
+  constexpr int kWarpFloats = kRingBytes / int{sizeof(Value)};
   constexpr int kFloats = kBlockRows * kTokenTiles * kTileTokens;  // of a part
   const int first_token = static_cast<int>(blockIdx.x) * kTokenTiles * kTileTokens;
   const int tokens = min(kTokenTiles * kTileTokens, args.num_tokens - first_token);
@@ -117,7 +126,7 @@ __device__ void finish_block(const FewArgs& args, const FewWork& work, const Val
     if (output.splits > 1) {
       part_of(work.split)[t * kBlockRows + row] = sum;
     } else if (row < rows) {
-      store_few(output, first_token + t, work.first_row + row, sum);
+      store_few(args, output, first_token + t, work.first_row + row, sum);
     }
   }
   if (output.splits == 1) return;
@@ -126,7 +135,7 @@ __device__ void finish_block(const FewArgs& args, const FewWork& work, const Val
   for (int t = threadIdx.x / kBlockRows; t < tokens; t += kTokenStep) {
     Value sum = __ldcg(part_of(0) + t * kBlockRows + row);
     for (int s = 1; s < output.splits; ++s) sum += __ldcg(part_of(s) + t * kBlockRows + row);
-    store_few(output, first_token + t, work.first_row + row, sum);
+    store_few(args, output, first_token + t, work.first_row + row, sum);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/cuda/common/warp.cuh"
 #include "kernels/cuda/linear/few_config.h"
 #include "kernels/cuda/linear/few_formats.cuh"
+#include "kernels/cuda/linear/few_int4.cuh"
 #include "kernels/cuda/linear/few_output.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
 #include "kernels/cuda/ptx/grid_dependency.cuh"
@@ -20,63 +21,93 @@
 
 namespace lserve::cuda {
 
+template <typename Format>
+constexpr int kSliceBytes = kFewWarps* Format::kSegmentBytes;
+template <typename Format>
+constexpr int kRowStages = Format::kSegmentBytes / kRowBytes;  // of a segment
+template <typename Format>
+constexpr int kSliceStages = kRowTiles* kRowStages<Format>;
+template <typename Format>
+constexpr int kFewSharedBytes = kFewWarps*(kRingBytes +
+                                           (Format::kHasGroups ? 2 * kScalesBytes : 0));
+
 // A warp's share of W on its way through its ring: stages of 128 bytes of 16 rows, in the order in
-// which they are used. Rows and columns that W does not have become zeros.
+// which they are used. Rows and columns that W does not have become zeros. The scales of groups
+// come with the first stage of their slice, into one of two places of their own.
 //
 // Units of odd rows have their halves swapped, so that 8 lanes read or write 32 different banks.
+template <typename Format>
 class WeightStream {
  public:
-  __device__ WeightStream(const FewOutput& output, const FewWork& work, int row_bytes,
-                          std::byte* ring)
-      : row_bytes_(row_bytes),
-        ring_(ptx::shared_address(ring)),
-        policy_(ptx::evict_first_policy()) {
+  __device__ WeightStream(const FewArgs& args, const FewWork& work, std::byte* shared)
+      : row_bytes_(args.row_bytes), policy_(ptx::evict_first_policy()) {
+    const FewOutput& output = args.outputs[work.output];
     const int lane = threadIdx.x % kWarpSize;
     const int warp = threadIdx.x / kWarpSize;
     const int row = lane / kUnits;
     const int unit = lane % kUnits;
-    const int column = work.begin * kSliceBytes + warp * kWarpBytes + unit * kUnitBytes;
-    bytes_left_ = row_bytes - column;
+    const int first = work.begin * kSliceBytes<Format> + warp * Format::kSegmentBytes;
+    ring_ = ptx::shared_address(shared + warp * kRingBytes);
+    bytes_left_ = row_bytes_ - first - unit * kUnitBytes;
     rows_left_ = output.rows - work.first_row - row;
-    from_ = static_cast<const std::byte*>(output.weight) +
-            int64_t{work.first_row + row} * row_bytes + column;
+    from_ = output.weight + int64_t{work.first_row + row} * row_bytes_ + first + unit * kUnitBytes;
     to_ = ring_ + row * kRowBytes + (unit ^ (row % 2 * kUnits / 2)) * kUnitBytes;
+    if constexpr (Format::kHasGroups) {
+      const int segments = (row_bytes_ + Format::kSegmentBytes - 1) / Format::kSegmentBytes;
+      const int block = work.first_row / kBlockRows;
+      scales_ = ptx::shared_address(shared + kFewWarps * kRingBytes + warp * 2 * kScalesBytes);
+      scales_from_ = output.group_scales + lane * kUnitBytes +
+                     (int64_t{block} * segments + work.begin * kFewWarps + warp) * kScalesBytes;
+    }
   }
 
-  // Starts the next stage, which is number kStage of its slice: half kStage % 2 of a row tile.
+  // Starts the next stage, which is number kStage of `slice`.
   template <int kStage>
-  __device__ void start() {
-    constexpr int kHalf = kStage % 2 * kRowBytes;
-    constexpr int kTile = kStage / 2 * kTileRows;
+  __device__ void start(int slice) {
+    constexpr int kAt = kStage % kRowStages<Format> * kRowBytes;
+    constexpr int kTile = kStage / kRowStages<Format> * kTileRows;
+    if constexpr (Format::kHasGroups && kStage == 0) {
+      const uint32_t to = scales_ + slice % 2 * kScalesBytes + threadIdx.x % kWarpSize * kUnitBytes;
+      ptx::streamed_copy_16(to, scales_from_, true, policy_);
+      scales_from_ += kFewWarps * kScalesBytes;
+    }
     const std::byte* from = from_;
 #pragma unroll
     for (int i = 0; i < kTileRows; i += kCopyRows) {
-      ptx::streamed_copy_16(to_ + kStage % kStages * kStageBytes + i * kRowBytes, from + kHalf,
-                            kHalf < bytes_left_ && kTile + i < rows_left_, policy_);
+      ptx::streamed_copy_16(to_ + kStage % kStages * kStageBytes + i * kRowBytes, from + kAt,
+                            kAt < bytes_left_ && kTile + i < rows_left_, policy_);
       from += kCopyRows * row_bytes_;
     }
-    if constexpr (kHalf > 0) from_ = from;
-    if constexpr (kStage == 2 * kRowTiles - 1) {  // on to the next slice
-      from_ += kSliceBytes - kBlockRows * row_bytes_;
-      bytes_left_ -= kSliceBytes;
+    if constexpr (kAt + kRowBytes == Format::kSegmentBytes) from_ = from;
+    if constexpr (kStage == kSliceStages<Format> - 1) {  // on to the next slice
+      from_ += kSliceBytes<Format> - kBlockRows * row_bytes_;
+      bytes_left_ -= kSliceBytes<Format>;
     }
   }
 
-  // Unit t of half a segment, of the rows g and g + 8: the operands of two depths.
+  // The lane's unit in half a stage, of the rows g and g + 8.
   template <int kStage>
-  __device__ void read(int half, ptx::FragmentA (&weights)[2]) const {
+  __device__ void read(int half, uint4& upper, uint4& lower) const {
     const int lane = threadIdx.x % kWarpSize;
     const int row = lane / 4;
     const uint32_t at = ring_ + kStage % kStages * kStageBytes + row * kRowBytes +
                         (lane % 4 + (half ^ row % 2) * kUnits / 2) * kUnitBytes;
-    const uint4 upper = ptx::load_shared_16(at);
-    const uint4 lower = ptx::load_shared_16(at + kTileRows / 2 * kRowBytes);
-    weights[0] = {{upper.x, lower.x, upper.y, lower.y}};
-    weights[1] = {{upper.z, lower.z, upper.w, lower.w}};
+    upper = ptx::load_shared_16(at);
+    lower = ptx::load_shared_16(at + kTileRows / 2 * kRowBytes);
+  }
+  // Of the lane's unit, which is one of a group.
+  __device__ GroupScales read_scales(int slice, int tile, int unit) const {
+    const int row = tile * kTileRows + static_cast<int>(threadIdx.x) % kWarpSize / 4;
+    const uint32_t at = scales_ + slice % 2 * kScalesBytes + row * 8 + unit * Format::kGroupBytes;
+    constexpr int kBelow = kTileRows / 2 * 8;
+    if constexpr (Format::kGroupBytes == 4) {
+      return {ptx::load_shared_4(at), ptx::load_shared_4(at + kBelow)};
+    } else {
+      return {ptx::load_shared_2(at), ptx::load_shared_2(at + kBelow)};
+    }
   }
 
  private:
-  static constexpr int kRowBytes = kStageBytes / kTileRows;
   static constexpr int kUnits = kRowBytes / kUnitBytes;
   static constexpr int kCopyRows = kWarpSize / kUnits;  // of one instruction
 
@@ -87,22 +118,33 @@ class WeightStream {
   uint32_t ring_;
   uint32_t to_;
   uint64_t policy_;
+  uint32_t scales_ = 0;
+  const std::byte* scales_from_ = nullptr;
 };
 
-// The warp's columns of a slice of x: 4 units a lane, for kTokenTiles times 8 rows. In place of
-// rows and columns that x does not have are others of the same rows: sums of the former go nowhere,
-// and the latter meet zeros of W. (0 times infinity is NaN, but in a row that has an infinity
-// already.)
+template <typename Format>
+struct GroupSumOf {
+  using Type = int;
+};
+template <typename Format>
+requires Format::kHasGroups struct GroupSumOf<Format> {
+  using Type = typename Format::GroupSum;
+};
+
+// The warp's columns of a slice of x, for kTokenTiles times 8 rows. In place of rows and columns
+// that x does not have are others of the same rows: sums of the former go nowhere, and the latter
+// meet zeros of W. (0 times infinity is NaN, but in a row that has an infinity already.)
 template <typename Format, int kTokenTiles>
 struct SliceOfX {
-  static constexpr int kUnits = kWarpBytes / (4 * kUnitBytes);
+  static constexpr int kUnits = Format::kSegmentBytes / (4 * kUnitBytes);  // of a lane
+  using GroupSum = typename GroupSumOf<Format>::Type;
   typename Format::Unit units[kTokenTiles][kUnits];
+  GroupSum sums[kTokenTiles][Format::kHasGroups ? kUnits : 1][2];  // of the rows 2 t and 2 t + 1
 
   __device__ void load(const FewArgs& args, int first_token, int slice) {
     const int lane = threadIdx.x % kWarpSize;
-    const int warp = threadIdx.x / kWarpSize;
-    const int column =
-        (slice * kSliceBytes + warp * kWarpBytes + lane % 4 * kUnitBytes) / Format::kElementBytes;
+    const int segment = slice * kFewWarps + threadIdx.x / kWarpSize;
+    const int first = (segment * 4 * kUnits + lane % 4) * Format::kUnitElements;
 #pragma unroll
     for (int n = 0; n < kTokenTiles; ++n) {
       const int token = min(first_token + n * kTileTokens + lane / 4, args.num_tokens - 1);
@@ -111,7 +153,23 @@ struct SliceOfX {
 #pragma unroll
       for (int u = 0; u < kUnits; ++u) {
         units[n][u] = Format::load(
-            x + min(column + u * 4 * Format::kUnitColumns, args.columns - Format::kUnitColumns));
+            x + min(first + u * 4 * Format::kUnitElements, args.x_length - Format::kUnitElements));
+      }
+      if constexpr (Format::kHasGroups) load_sums(args, first_token, segment, n);
+    }
+  }
+
+ private:
+  __device__ void load_sums(const FewArgs& args, int first_token, int segment, int n) {
+    const int lane = threadIdx.x % kWarpSize;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int token = min(first_token + n * kTileTokens + lane % 4 * 2 + i, args.num_tokens - 1);
+      const auto* of_token =
+          static_cast<const GroupSum*>(args.x_sums) + int64_t{token} * args.num_groups;
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) {
+        sums[n][u][i] = __ldcg(of_token + min(segment * kUnits + u, args.num_groups - 1));
       }
     }
   }
@@ -121,89 +179,93 @@ template <typename Format, int kTokenTiles>
 using FewSums = typename Format::Sums[kRowTiles][kTokenTiles];
 
 // The first stages of a warp's first slice: all of the ring but one.
-template <int kStage = 0>
-__device__ void start_stages(WeightStream& stream) {
+template <typename Format, int kStage = 0>
+__device__ void start_stages(WeightStream<Format>& stream, int slice) {
   if constexpr (kStage < kStages - 1) {
-    stream.start<kStage>();
+    stream.template start<kStage>(slice);
     ptx::cp_async_commit();
-    start_stages<kStage + 1>(stream);
+    start_stages<Format, kStage + 1>(stream, slice);
   }
 }
 
 // Stage kStage of a slice and all that follow it.
 template <typename Format, int kTokenTiles, int kStage = 0>
-__device__ void multiply_slice(WeightStream& stream, bool is_last,
+__device__ void multiply_slice(WeightStream<Format>& stream, int slice, bool is_last,
                                const SliceOfX<Format, kTokenTiles>& x,
                                FewSums<Format, kTokenTiles>& sums) {
-  constexpr int kSliceStages = 2 * kRowTiles;
-  static_assert(kSliceStages % kStages == 0, "a stage is in the same place in every slice");
-  if constexpr (kStage < kSliceStages) {
+  constexpr int kCount = kSliceStages<Format>;
+  static_assert(kCount % kStages == 0, "a stage is in the same place in every slice");
+  if constexpr (kStage < kCount) {
     constexpr int kNext = kStage + kStages - 1;
+    constexpr int kTile = kStage / kRowStages<Format>;
     ptx::cp_async_wait<kStages - 2>();
     __syncwarp();  // all lanes' copies are there, and the stage before this one is free
-    if constexpr (kNext < kSliceStages) {
-      stream.start<kNext>();
+    if constexpr (kNext < kCount) {
+      stream.template start<kNext>(slice);
     } else if (!is_last) {
-      stream.start<kNext - kSliceStages>();
+      stream.template start<kNext - kCount>(slice + 1);
     }
     ptx::cp_async_commit();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      ptx::FragmentA weights[2];
-      stream.read<kStage>(half, weights);
-#pragma unroll
-      for (int step = 0; step < Format::kSteps; ++step) {
-#pragma unroll
-        for (int n = 0; n < kTokenTiles; ++n) {
-          Format::multiply(sums[kStage / 2][n], weights[step], x.units[n][kStage % 2 * 2 + half],
-                           step);
-        }
+      constexpr int kFirstUnit = kStage % kRowStages<Format> * 2;
+      uint4 upper;
+      uint4 lower;
+      stream.template read<kStage>(half, upper, lower);
+      if constexpr (Format::kHasGroups) {
+        Format::multiply(sums[kTile], upper, lower, x.units, kFirstUnit + half,
+                         stream.read_scales(slice, kTile, kFirstUnit + half), x.sums);
+      } else {
+        Format::multiply(sums[kTile], upper, lower, x.units, kFirstUnit + half);
       }
     }
-    multiply_slice<Format, kTokenTiles, kStage + 1>(stream, is_last, x, sums);
+    multiply_slice<Format, kTokenTiles, kStage + 1>(stream, slice, is_last, x, sums);
   }
 }
 
+// As many as registers allow. Copies take more of them before sm_90.
+template <typename Format>
 constexpr int few_ctas_per_sm(int token_tiles) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-  return token_tiles == 1 ? 2 : 1;  // copies take more registers there
+  constexpr int kMost = Format::kHasGroups ? 0 : 1;
 #else
-  return token_tiles <= 2 ? 2 : 1;
+  constexpr int kMost = Format::kTilesOfTwoCtas;
 #endif
+  return token_tiles <= kMost ? 2 : 1;
 }
 
 // blockIdx.y: the CTAs of the outputs, one after the other. blockIdx.x: slices of kTokenTiles * 8
 // rows of x, which run side by side, so that they share W in L2.
 template <typename Format, int kTokenTiles>
-__global__ __launch_bounds__(kFewThreads, few_ctas_per_sm(kTokenTiles)) void few_rows_kernel(
-    const __grid_constant__ FewArgs args) {
-  extern __shared__ __align__(128) std::byte shared[];
+__global__ __launch_bounds__(
+    kFewThreads, few_ctas_per_sm<Format>(
+                     kTokenTiles)) void few_rows_kernel(const __grid_constant__ FewArgs args) {
+  extern __shared__ __align__(1024) std::byte shared[];
   __shared__ FewWork work;  // there is no register to spare for it in the loop
   const int warp = threadIdx.x / kWarpSize;
-  const int row_bytes = args.columns * Format::kElementBytes;
-  std::byte* ring = shared + warp * kStages * kStageBytes;
-  const FewWork planned = few_work(args, row_bytes);
+  const FewWork planned =
+      few_work(args, static_cast<int>(num_slices(args.row_bytes, Format::kSegmentBytes)));
   if (threadIdx.x == 0) work = planned;
-  WeightStream stream(args.outputs[planned.output], planned, row_bytes, ring);
+  WeightStream<Format> stream(args, planned, shared);
   // The slice behind the warp's last.
   const auto end_of_warp = [&](int end) {
-    return end - ((end - 1) * kSliceBytes + warp * kWarpBytes < row_bytes ? 0 : 1);
+    const int last = (end - 1) * kSliceBytes<Format> + warp * Format::kSegmentBytes;
+    return end - (last < args.row_bytes ? 0 : 1);
   };
   int slice = planned.begin;
   FewSums<Format, kTokenTiles> sums = {};
-  if (slice < end_of_warp(planned.end)) start_stages(stream);
+  if (slice < end_of_warp(planned.end)) start_stages(stream, slice);
   __syncthreads();
   ptx::wait_for_previous_grid();
   ptx::let_next_grid_start();
-  while (slice < end_of_warp(work.end)) {
+  for (; slice < end_of_warp(work.end); ++slice) {
     SliceOfX<Format, kTokenTiles> x;
     x.load(args, static_cast<int>(blockIdx.x) * kTokenTiles * kTileTokens, slice);
-    ++slice;
-    multiply_slice<Format, kTokenTiles>(stream, slice == end_of_warp(work.end), x, sums);
+    multiply_slice<Format, kTokenTiles>(stream, slice, slice + 1 == end_of_warp(work.end), x, sums);
   }
   __syncwarp();  // the ring becomes the place of the sums
   using Value = typename Format::Value;
-  leave_sums<kTokenTiles>(sums, reinterpret_cast<Value*>(ring));
+  leave_sums<kTokenTiles>(sums, reinterpret_cast<Value*>(shared + warp * kRingBytes));
   __syncthreads();
   finish_block<kTokenTiles>(args, work, reinterpret_cast<const Value*>(shared));
 }

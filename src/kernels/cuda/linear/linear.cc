@@ -12,6 +12,7 @@
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/linear/gemm.h"
 #include "kernels/cuda/linear/linear_kernels.h"
+#include "kernels/cuda/linear/round_rows.h"
 
 namespace lserve::cuda {
 
@@ -28,16 +29,22 @@ FewRowsOutput few_rows_output(const LinearOutput& output) {
           .accumulate = output.accumulate};
 }
 
+// Those of one format at a time.
 void run_few(const TensorView& x, std::span<const LinearOutput> outputs, Context* context) {
   std::array<FewRowsOutput, kMaxFewOutputs> part;
-  for (size_t first = 0; first < outputs.size(); first += part.size()) {
-    const size_t count = std::min(part.size(), outputs.size() - first);
-    for (size_t i = 0; i < count; ++i) part[i] = few_rows_output(outputs[first + i]);
+  for (size_t first = 0; first < outputs.size();) {
+    size_t count = 0;
+    while (count < part.size() && first + count < outputs.size() &&
+           outputs[first + count].weight->format == outputs[first].weight->format) {
+      part[count] = few_rows_output(outputs[first + count]);
+      ++count;
+    }
     few_rows({.x = x.as<float>(),
               .x_stride = x.dim(1),
               .num_tokens = x.dim(0),
               .outputs = {part.data(), count}},
              context);
+    first += count;
   }
 }
 
@@ -64,12 +71,17 @@ void multiply_slice(const LinearOutput& output, const RoundedSlice& slice, Conte
   context->gemm->run(args, context->stream);
 }
 
+bool has_gemm(const LinearOutput& output, Context* context) {
+  return output.weight->format == WeightFormat::kBF16 &&
+         context->gemm->prepare(output.weight->rows, output.weight->columns);
+}
+
 void run_many(const LinearParams& params, Context* context) {
   const int64_t num_tokens = params.x.dim(0);
   const int64_t columns = params.x.dim(1);
   bool any = false;
   for (const LinearOutput& output : params.outputs) {
-    if (!context->gemm->prepare(output.weight->rows, columns)) {
+    if (!has_gemm(output, context)) {
       run_few(params.x, {&output, 1}, context);  // by the shape alone, so for any number of rows
       continue;
     }
@@ -87,7 +99,7 @@ void run_many(const LinearParams& params, Context* context) {
     round_to_bf16(params.x.as<float>() + first * columns, slice.num_tokens * columns, high, low,
                   context);
     for (const LinearOutput& output : params.outputs) {
-      if (context->gemm->prepare(output.weight->rows, columns)) {
+      if (has_gemm(output, context)) {
         multiply_slice(output, slice, context);
       }
     }
@@ -135,6 +147,7 @@ void size_linear(const ScratchLimits& limits, ScratchSizes* sizes) {
   const int64_t values = std::max(tokens, 2 * logit_rows) * limits.num_columns;
   sizes->activations = static_cast<size_t>(values) * sizeof(bf16);
   sizes->gemm_workspace = kLinearWorkspace;
+  sizes->rounded = static_cast<size_t>(kMostRoundedRows * rounded_row_bytes(limits.num_columns));
 }
 
 void linear(const LinearParams& params, Context* context) {

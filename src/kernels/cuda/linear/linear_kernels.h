@@ -14,8 +14,9 @@ namespace lserve::cuda {
 inline constexpr size_t kLinearWorkspace =
     kGemmWorkspace + static_cast<size_t>(kCountersBytes + kPartsBytes);
 
-// out = scale * W x + bias, or added to out, for any number of rows of x; x in float32, of which
-// 16 bits count, or all where the shape or `scalar` needs the slow kernel.
+// out = scale * W x + bias, or added to out, for any number of rows of x. Weights in bf16: x in
+// float32, of which 16 bits count, or all where the shape or `scalar` needs the slow kernel.
+// Weights of row formats: as kernels/linear.h says, and no scale.
 struct FewRowsOutput {
   const Weight* weight = nullptr;
   const float* bias = nullptr;  // may be null
@@ -29,7 +30,7 @@ struct FewRowsParams {
   const float* x = nullptr;  // [num_tokens] rows of x_stride
   int64_t x_stride = 0;
   int64_t num_tokens = 0;
-  std::span<const FewRowsOutput> outputs;  // at most kMaxFewOutputs, the same columns in all
+  std::span<const FewRowsOutput> outputs;  // at most kMaxFewOutputs, of one format and columns
   bool scalar = false;                     // x may lie anywhere: no vectors
 };
 void few_rows(const FewRowsParams& params, Context* context);

@@ -34,11 +34,11 @@ __global__ __launch_bounds__(kPlainThreads) void plain_rows_kernel(
   const bf16* rows[kRowsOfWarp];
 #pragma unroll
   for (int r = 0; r < kRowsOfWarp; ++r) {
-    rows[r] = static_cast<const bf16*>(output.weight) +
-              int64_t{min(first_row + r, output.rows - 1)} * args.columns;
+    rows[r] = reinterpret_cast<const bf16*>(output.weight) +
+              int64_t{min(first_row + r, output.rows - 1)} * args.x_length;
   }
   float sums[kPlainTokens][kRowsOfWarp] = {};
-  for (int c = lane; c < args.columns; c += kWarpSize) {
+  for (int c = lane; c < args.x_length; c += kWarpSize) {
     float w[kRowsOfWarp];
 #pragma unroll
     for (int r = 0; r < kRowsOfWarp; ++r) w[r] = float_of(rows[r][c]);
@@ -55,7 +55,7 @@ __global__ __launch_bounds__(kPlainThreads) void plain_rows_kernel(
     for (int r = 0; r < kRowsOfWarp; ++r) {
       const float sum = sum_over_warp(sums[t][r]);
       if (lane == 0 && t <= last_token && first_row + r < output.rows) {
-        store_few(output, first_token + t, first_row + r, sum);
+        store_few(args, output, first_token + t, first_row + r, sum);
       }
     }
   }

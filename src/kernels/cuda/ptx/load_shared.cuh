@@ -18,4 +18,17 @@ __device__ inline uint4 load_shared_16(uint32_t shared_address) {
   return x;
 }
 
+// 4 bytes, aligned to 4.
+__device__ inline uint32_t load_shared_4(uint32_t shared_address) {
+  uint32_t x;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(shared_address) : "memory");
+  return x;
+}
+// 2 bytes, aligned to 2, in the lower half.
+__device__ inline uint32_t load_shared_2(uint32_t shared_address) {
+  uint16_t x;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(x) : "r"(shared_address) : "memory");
+  return x;
+}
+
 }  // namespace lserve::cuda::ptx
