@@ -6,7 +6,8 @@
 // have their columns in the same order, whatever that is, and neither has to be rearranged.
 //
 // A format has: kSegmentBytes of a row that a warp takes of a slice; the most tiles of 8 rows of x
-// whose share fits into the registers of one CTA a multiprocessor, and of two; Activation, an
+// whose share fits into the registers of one CTA a multiprocessor, and of two; whether one tile
+// leaves room for three; up to how many tiles the next slice of x is loaded ahead; Activation, an
 // element of x in memory, and kUnitElements of them that meet a unit of W, in a lane: a Unit, by
 // load(); Value and Sums, what products add up to. multiply() adds a unit's products to the sums of
 // all tiles of x.
@@ -38,10 +39,12 @@ __device__ inline ptx::FragmentA second_depth(const uint4& upper, const uint4& l
 // x is two bf16, its nearest one and what that leaves: 16 bits and more of its 24. Products are
 // exact, their sums float32.
 struct Bf16Format {
-  static constexpr int kSegmentBytes = 256;
+  static constexpr int kSegmentBytes = 128;
   static constexpr int kUnitElements = 8;
   static constexpr int kMostTiles = 4;
   static constexpr int kTilesOfTwoCtas = 2;
+  static constexpr bool kThreeCtas = true;
+  static constexpr int kTilesAhead = 4;
   static constexpr bool kHasGroups = false;
   using Activation = float;
   using Value = float;
@@ -56,14 +59,20 @@ struct Bf16Format {
     high = ptx::pack_bf16x2(a, b);
     low = ptx::pack_bf16x2(__fsub_rn(a, low_half(high)), __fsub_rn(b, high_half(high)));
   }
-  __device__ static Unit load(const Activation* x) {
-    const float4 a = __ldcg(reinterpret_cast<const float4*>(x));
-    const float4 b = __ldcg(reinterpret_cast<const float4*>(x) + 1);
+  struct Raw {
+    float4 a;
+    float4 b;
+  };
+  __device__ static Raw load(const Activation* x) {
+    const auto* from = reinterpret_cast<const float4*>(x);
+    return {__ldcg(from), __ldcg(from + 1)};
+  }
+  __device__ static Unit unit_of(const Raw& x) {
     Unit unit;
-    split(a.x, a.y, unit.high[0], unit.low[0]);
-    split(a.z, a.w, unit.high[1], unit.low[1]);
-    split(b.x, b.y, unit.high[2], unit.low[2]);
-    split(b.z, b.w, unit.high[3], unit.low[3]);
+    split(x.a.x, x.a.y, unit.high[0], unit.low[0]);
+    split(x.a.z, x.a.w, unit.high[1], unit.low[1]);
+    split(x.b.x, x.b.y, unit.high[2], unit.low[2]);
+    split(x.b.z, x.b.w, unit.high[3], unit.low[3]);
     return unit;
   }
 
@@ -85,17 +94,21 @@ struct Bf16Format {
 
 // w8a8: bytes times bytes, exact.
 struct Int8Format {
-  static constexpr int kSegmentBytes = 256;
+  static constexpr int kSegmentBytes = 128;
   static constexpr int kUnitElements = 16;
   static constexpr int kMostTiles = 4;
   static constexpr int kTilesOfTwoCtas = 2;
+  static constexpr bool kThreeCtas = true;
+  static constexpr int kTilesAhead = 4;
   static constexpr bool kHasGroups = false;
   using Activation = int8_t;
   using Value = int32_t;
   using Sums = ptx::FragmentCInt;
+  using Raw = uint4;
   using Unit = uint4;
 
-  __device__ static Unit load(const Activation* x) { return load_activations(x); }
+  __device__ static Raw load(const Activation* x) { return load_activations(x); }
+  __device__ static Unit unit_of(const Raw& x) { return x; }
 
   template <int kTiles, int kUnits>
   __device__ static void multiply(Sums (&sums)[kTiles], const uint4& upper, const uint4& lower,
@@ -112,10 +125,12 @@ struct Int8Format {
 // fp8: e4m3 as f16, which holds all of it. Products are exact, their sums float32. (Of Hopper's
 // own products of e4m3 the sums are not.)
 struct Fp8Format {
-  static constexpr int kSegmentBytes = 256;
+  static constexpr int kSegmentBytes = 128;
   static constexpr int kUnitElements = 16;
   static constexpr int kMostTiles = 4;
   static constexpr int kTilesOfTwoCtas = 2;
+  static constexpr bool kThreeCtas = true;
+  static constexpr int kTilesAhead = 4;
   static constexpr bool kHasGroups = false;
   using Activation = uint8_t;
   using Value = float;
@@ -125,8 +140,9 @@ struct Fp8Format {
     uint32_t pairs[8];  // of columns
   };
 
-  __device__ static Unit load(const Activation* x) {
-    const uint4 codes = load_activations(x);
+  using Raw = uint4;
+  __device__ static Raw load(const Activation* x) { return load_activations(x); }
+  __device__ static Unit unit_of(const Raw& codes) {
     const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
     Unit unit;
 #pragma unroll

@@ -26,6 +26,8 @@ struct W4A8Format {
   static constexpr int kUnitElements = 32;
   static constexpr int kMostTiles = 2;
   static constexpr int kTilesOfTwoCtas = 1;
+  static constexpr bool kThreeCtas = false;
+  static constexpr int kTilesAhead = 0;
   static constexpr bool kHasGroups = true;
   using Activation = int8_t;
   using Value = int32_t;
@@ -37,7 +39,9 @@ struct W4A8Format {
     uint4 columns[2];
   };
 
-  __device__ static Unit load(const Activation* x) {
+  using Raw = Unit;
+  __device__ static Unit unit_of(const Raw& x) { return x; }
+  __device__ static Raw load(const Activation* x) {
     return {{load_activations(x), load_activations(x + 16)}};
   }
 
@@ -84,6 +88,8 @@ struct W4A16Format {
   static constexpr int kUnitElements = 16;
   static constexpr int kMostTiles = 2;
   static constexpr int kTilesOfTwoCtas = 0;
+  static constexpr bool kThreeCtas = false;
+  static constexpr int kTilesAhead = 0;
   static constexpr bool kHasGroups = true;
   using Activation = uint2;  // of two columns: their upper parts, what those leave
   using Value = float;
@@ -95,7 +101,9 @@ struct W4A16Format {
     uint2 pairs[16];
   };
 
-  __device__ static Unit load(const Activation* x) {
+  using Raw = Unit;
+  __device__ static Unit unit_of(const Raw& x) { return x; }
+  __device__ static Raw load(const Activation* x) {
     Unit unit;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {

@@ -84,22 +84,29 @@ FewArgs part_of(const FewArgs& args, int64_t first, int64_t count) {
   return part;
 }
 
-void launch(WeightFormat format, const FewArgs& args, int64_t num_tokens, unsigned ctas,
-            const Queue& queue) {
+// Calls visit(Format{}): the one place where a format becomes a type.
+template <typename Visit>
+void visit_format(WeightFormat format, const Visit& visit) {
   switch (format) {
     case WeightFormat::kBF16:
-      return launch_format<Bf16Format>(args, num_tokens, ctas, queue);
+      return visit(Bf16Format{});
     case WeightFormat::kW8A8:
-      return launch_format<Int8Format>(args, num_tokens, ctas, queue);
+      return visit(Int8Format{});
     case WeightFormat::kFp8:
-      return launch_format<Fp8Format>(args, num_tokens, ctas, queue);
+      return visit(Fp8Format{});
     case WeightFormat::kW4A8:
-      return launch_format<W4A8Format>(args, num_tokens, ctas, queue);
+      return visit(W4A8Format{});
     case WeightFormat::kW4A16:
-      return launch_format<W4A16Format>(args, num_tokens, ctas, queue);
+      return visit(W4A16Format{});
     default:
       CHECK(false && "no kernel");
   }
+}
+
+int64_t segment_bytes_of(WeightFormat format) {
+  int64_t bytes = 0;
+  visit_format(format, [&](auto type) { bytes = decltype(type)::kSegmentBytes; });
+  return bytes;
 }
 
 // Of all rows of x, or as many at a time as there is room for parts, and for x as the format has
@@ -109,8 +116,7 @@ void run_tiles(const FewRowsParams& params, WeightFormat format, FewArgs args, C
                                params.outputs[0].weight->columns);
   const bool is_plain = format == WeightFormat::kBF16;
   args.row_bytes = static_cast<int32_t>(is_plain ? layout.columns * 2 : layout.pitch());
-  const Grid grid = place(
-      &args, num_slices(args.row_bytes, is_plain ? kSegmentBytes : layout.segment_bytes()), false);
+  const Grid grid = place(&args, num_slices(args.row_bytes, segment_bytes_of(format)), false);
   CHECK_LE(grid.parts, kMaxParts);
   if (grid.parts > 0) {
     std::byte* scratch = context->gemm_workspace.bytes(kLinearWorkspace) + kGemmWorkspace;
@@ -134,7 +140,9 @@ void run_tiles(const FewRowsParams& params, WeightFormat format, FewArgs args, C
       part.x_length = static_cast<int32_t>(rounded.stride);
       part.num_groups = static_cast<int32_t>(rounded.num_groups);
     }
-    launch(format, part, params.num_tokens, grid.ctas, *context);
+    visit_format(format, [&](auto type) {
+      launch_format<decltype(type)>(part, params.num_tokens, grid.ctas, *context);
+    });
   }
 }
 

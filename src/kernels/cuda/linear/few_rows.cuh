@@ -138,8 +138,9 @@ template <typename Format, int kTokenTiles>
 struct SliceOfX {
   static constexpr int kUnits = Format::kSegmentBytes / (4 * kUnitBytes);  // of a lane
   using GroupSum = typename GroupSumOf<Format>::Type;
-  typename Format::Unit units[kTokenTiles][kUnits];
-  GroupSum sums[kTokenTiles][Format::kHasGroups ? kUnits : 1][2];  // of the rows 2 t and 2 t + 1
+  typename Format::Raw raw[kTokenTiles][kUnits];
+  using GroupSums = GroupSum[kTokenTiles][Format::kHasGroups ? kUnits : 1][2];
+  GroupSums sums;  // of the rows 2 t and 2 t + 1
 
   __device__ void load(const FewArgs& args, int first_token, int slice) {
     const int lane = threadIdx.x % kWarpSize;
@@ -152,7 +153,7 @@ struct SliceOfX {
           static_cast<const typename Format::Activation*>(args.x) + token * args.x_stride;
 #pragma unroll
       for (int u = 0; u < kUnits; ++u) {
-        units[n][u] = Format::load(
+        raw[n][u] = Format::load(
             x + min(first + u * 4 * Format::kUnitElements, args.x_length - Format::kUnitElements));
       }
       if constexpr (Format::kHasGroups) load_sums(args, first_token, segment, n);
@@ -176,6 +177,20 @@ struct SliceOfX {
 };
 
 template <typename Format, int kTokenTiles>
+struct UnitsOfX {
+  static constexpr int kUnits = SliceOfX<Format, kTokenTiles>::kUnits;
+  typename Format::Unit units[kTokenTiles][kUnits];
+
+  __device__ explicit UnitsOfX(const SliceOfX<Format, kTokenTiles>& x) {
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) units[n][u] = Format::unit_of(x.raw[n][u]);
+    }
+  }
+};
+
+template <typename Format, int kTokenTiles>
 using FewSums = typename Format::Sums[kRowTiles][kTokenTiles];
 
 // The first stages of a warp's first slice: all of the ring but one.
@@ -191,7 +206,8 @@ __device__ void start_stages(WeightStream<Format>& stream, int slice) {
 // Stage kStage of a slice and all that follow it.
 template <typename Format, int kTokenTiles, int kStage = 0>
 __device__ void multiply_slice(WeightStream<Format>& stream, int slice, bool is_last,
-                               const SliceOfX<Format, kTokenTiles>& x,
+                               const UnitsOfX<Format, kTokenTiles>& x,
+                               const typename SliceOfX<Format, kTokenTiles>::GroupSums& x_sums,
                                FewSums<Format, kTokenTiles>& sums) {
   constexpr int kCount = kSliceStages<Format>;
   static_assert(kCount % kStages == 0, "a stage is in the same place in every slice");
@@ -214,12 +230,12 @@ __device__ void multiply_slice(WeightStream<Format>& stream, int slice, bool is_
       stream.template read<kStage>(half, upper, lower);
       if constexpr (Format::kHasGroups) {
         Format::multiply(sums[kTile], upper, lower, x.units, kFirstUnit + half,
-                         stream.read_scales(slice, kTile, kFirstUnit + half), x.sums);
+                         stream.read_scales(slice, kTile, kFirstUnit + half), x_sums);
       } else {
         Format::multiply(sums[kTile], upper, lower, x.units, kFirstUnit + half);
       }
     }
-    multiply_slice<Format, kTokenTiles, kStage + 1>(stream, slice, is_last, x, sums);
+    multiply_slice<Format, kTokenTiles, kStage + 1>(stream, slice, is_last, x, x_sums, sums);
   }
 }
 
@@ -231,6 +247,7 @@ constexpr int few_ctas_per_sm(int token_tiles) {
 #else
   constexpr int kMost = Format::kTilesOfTwoCtas;
 #endif
+  if (token_tiles == 1 && kMost > 0 && Format::kThreeCtas) return 3;
   return token_tiles <= kMost ? 2 : 1;
 }
 
@@ -258,10 +275,16 @@ __global__ __launch_bounds__(
   __syncthreads();
   ptx::wait_for_previous_grid();
   ptx::let_next_grid_start();
+  const int first_token = static_cast<int>(blockIdx.x) * kTokenTiles * kTileTokens;
+  SliceOfX<Format, kTokenTiles> x;
+  constexpr bool kAhead = kTokenTiles <= Format::kTilesAhead;
+  if constexpr (kAhead) x.load(args, first_token, slice);
   for (; slice < end_of_warp(work.end); ++slice) {
-    SliceOfX<Format, kTokenTiles> x;
-    x.load(args, static_cast<int>(blockIdx.x) * kTokenTiles * kTileTokens, slice);
-    multiply_slice<Format, kTokenTiles>(stream, slice, slice + 1 == end_of_warp(work.end), x, sums);
+    if constexpr (!kAhead) x.load(args, first_token, slice);
+    const UnitsOfX<Format, kTokenTiles> units(x);
+    const bool is_last = slice + 1 == end_of_warp(work.end);
+    if (kAhead && !is_last) x.load(args, first_token, slice + 1);
+    multiply_slice<Format, kTokenTiles>(stream, slice, is_last, units, x.sums, sums);
   }
   __syncwarp();  // the ring becomes the place of the sums
   using Value = typename Format::Value;
