@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernel_bench_workloads.h"
+#include "quant/quantise_weight.h"
 #include "tensor/dtype.h"
 
 namespace lserve::bench {
@@ -24,6 +25,13 @@ std::vector<std::byte> random_matrix(Random* random, WeightFormat format, int64_
                                      int64_t columns) {
   const auto bytes = static_cast<size_t>(rows) * *row_bytes(format, static_cast<size_t>(columns));
   std::vector<std::byte> data(bytes);
+  if (is_row_quantised(format)) {
+    const size_t row = bytes / static_cast<size_t>(rows);
+    for (size_t at = 0; at < bytes; at += row) {
+      quantise_row(format, normals(random, columns), std::span(data).subspan(at, row));
+    }
+    return data;
+  }
   for (std::byte& b : data) b = static_cast<std::byte>(random->next() & 0xFF);
   const auto block = static_cast<size_t>(block_bytes(format));
   const bool has_min = format == WeightFormat::kQ4_1 || format == WeightFormat::kQ4_K;

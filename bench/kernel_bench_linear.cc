@@ -61,6 +61,9 @@ struct StackShape {
   WeightFormat format;
   int64_t hidden, kv, ffn;  // columns or rows of a layer's matrices
   int64_t rank = 0;         // of an adapter on all of them
+
+  // Whether x is multiplied in integers.
+  bool integers() const { return format != WeightFormat::kFp8 && format != WeightFormat::kW4A16; }
 };
 constexpr int64_t kKv = kKvHeads * kHeadDim;
 constexpr StackShape kSmolLm2 = {"q4_1", WeightFormat::kQ4_1, kHidden, kKv, kFfn};
@@ -108,7 +111,9 @@ Workload layer_linear(const Bench& bench, const StackShape& shape, int64_t token
   auto one = std::make_shared<LayerStack>(reference, random, shape, 1, tokens);
   const bool decode = tokens == 1;
   return {cat("linear ", shape.name, ", all layers, ", tokens, decode ? " row" : " rows"),
-          decode ? Bound::kMemory : Bound::kInt8,
+          decode             ? Bound::kMemory
+          : shape.integers() ? Bound::kInt8
+                             : Bound::kFp32,
           decode ? stack->bytes() : 2.0 * static_cast<double>(tokens) * stack->elements(),
           shape.rank > 0 ? 0
           : decode       ? 0.75
@@ -154,6 +159,11 @@ void add_linear(const Bench& bench, std::vector<Workload>* list) {
   for (const StackShape& shape : {StackShape{"q4_0", WeightFormat::kQ4_0, 512, 256, kFfn},
                                   StackShape{"q4_k", WeightFormat::kQ4_K, 512, 256, kFfn},
                                   StackShape{"q6_k", WeightFormat::kQ6_K, 512, 256, kFfn}}) {
+    list->push_back(layer_linear(bench, shape, 512));
+    list->push_back(layer_linear(bench, shape, 1));
+  }
+  for (const WeightFormat format : kRowFormats) {
+    const StackShape shape{weight_format_name(format), format, kHidden, kKv, kFfn};
     list->push_back(layer_linear(bench, shape, 512));
     list->push_back(layer_linear(bench, shape, 1));
   }

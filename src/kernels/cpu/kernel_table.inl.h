@@ -38,10 +38,10 @@ constexpr CpuKernels make_table() {
   table.linear[kRowsF32][kWeightF32] = float_linear<LoadF32>;
   table.linear[kRowsF32][kWeightF16] = float_linear<LoadF16>;
   table.linear[kRowsF32][kWeightBF16] = float_linear<LoadBF16>;
-  table.linear[kRowsF32][kWeightW4A16] = w4a16_linear;
+  table.linear[kRowsF32][kWeightW4A16] = panels_linear<W4A16Tile>;
   table.linear[kRowsInteger][kWeightW8A8] = integer_linear<W8A8Sums>;
   table.linear[kRowsInteger][kWeightW4A8] = integer_linear<W4A8Sums>;
-  table.linear[kRowsE4m3][kWeightFp8] = fp8_linear;
+  table.linear[kRowsE4m3][kWeightFp8] = panels_linear<Fp8Tile>;
   set_quantised<QuantisedBlock>(table.linear[kRowsQuantised]);
   set_quantised<PreciseBlock>(table.linear[kRowsPrecise]);
   table.decode_split[kKvF32] = decode_split<KvF32>;

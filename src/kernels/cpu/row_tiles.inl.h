@@ -203,31 +203,54 @@ inline F32 load_e4m3(const uint8_t* p) {
   return mul(load(values), set1(0x1p120F));
 }
 
+// Panels that a float kernel takes side by side: few rows have few sums, each of which waits for
+// the one before it, so other outputs fill the gaps. The order within a sum stays the same.
 template <int kRows>
-[[gnu::flatten]] void fp8_tile(const LinearTile& t) {
-  const auto* x_scales = reinterpret_cast<const float*>(t.rows);
-  const auto* x = behind_scales<float>(t);
-  const int64_t panel_bytes = (t.columns + 4) * kPanel;
-  for (int64_t panel = 0; panel < t.num_panels; ++panel) {
+constexpr int kSideBySide = kRows == 1   ? 4
+                            : kRows <= 4 ? 2
+                                         : 1;
+
+// Calls Tile::run<kRows, panels>(t, panel) for all panels.
+template <class Tile, int kRows>
+void for_panels(const LinearTile& t) {
+  constexpr int kPanels = kSideBySide<kRows>;
+  int64_t panel = 0;
+  for (; panel + kPanels <= t.num_panels; panel += kPanels) {
+    Tile::template run<kRows, kPanels>(t, panel);
+  }
+  for (; panel < t.num_panels; ++panel) Tile::template run<kRows, 1>(t, panel);
+}
+
+struct Fp8Tile {
+  template <int kRows, int kPanels>
+  [[gnu::flatten]] static void run(const LinearTile& t, int64_t panel) {
+    const auto* x_scales = reinterpret_cast<const float*>(t.rows);
+    const auto* x = behind_scales<float>(t);
+    const int64_t panel_bytes = (t.columns + 4) * kPanel;
     const uint8_t* codes = t.weights + panel * panel_bytes;
     for (int lane = 0; lane < kPanel; lane += kLanes) {
-      F32 sums[kRows];
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) sums[r] = zero();
+      F32 sums[kPanels][kRows] = {};
       for (int64_t c = 0; c < t.columns; ++c) {
-        const F32 w = load_e4m3(codes + c * kPanel + lane);
+#pragma GCC unroll 4
+        for (int p = 0; p < kPanels; ++p) {
+          const F32 w = load_e4m3(codes + p * panel_bytes + c * kPanel + lane);
 #pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) sums[r] = fma(w, set1(x[c * kRows + r]), sums[r]);
+          for (int r = 0; r < kRows; ++r) {
+            sums[p][r] = fma(w, set1(x[c * kRows + r]), sums[p][r]);
+          }
+        }
       }
-      const F32 scale = load(reinterpret_cast<const float*>(codes + t.columns * kPanel) + lane);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        const F32 y = mul(mul(sums[r], set1(x_scales[r])), scale);
-        write_outputs(t, r, panel * kPanel + lane, y);
+      for (int p = 0; p < kPanels; ++p) {
+        const uint8_t* end = codes + p * panel_bytes + t.columns * kPanel;
+        const F32 scale = load(reinterpret_cast<const float*>(end) + lane);
+        for (int r = 0; r < kRows; ++r) {
+          const F32 y = mul(mul(sums[p][r], set1(x_scales[r])), scale);
+          write_outputs(t, r, (panel + p) * kPanel + lane, y);
+        }
       }
     }
   }
-}
+};
 
 // Two columns' 4-bit codes of kLanes rows.
 struct NibblePair {
@@ -241,38 +264,51 @@ struct NibblePair {
   F32 high;
 };
 
-template <int kRows>
-[[gnu::flatten]] void w4a16_tile(const LinearTile& t) {
-  const auto* x = reinterpret_cast<const float*>(t.rows);
-  const int64_t groups = (t.columns + kRowGroup - 1) / kRowGroup;
-  const int64_t panel_bytes = (groups * 4 + (t.columns + 1) / 2) * kPanel;
-  for (int64_t panel = 0; panel < t.num_panels; ++panel) {
+struct W4A16Tile {
+  template <int kRows, int kPanels>
+  [[gnu::flatten]] static void run(const LinearTile& t, int64_t panel) {
+    const auto* x = reinterpret_cast<const float*>(t.rows);
+    const int64_t groups = (t.columns + kRowGroup - 1) / kRowGroup;
+    const int64_t panel_bytes = (groups * 4 + (t.columns + 1) / 2) * kPanel;
     for (int lane = 0; lane < kPanel; lane += kLanes) {
       const uint8_t* at = t.weights + panel * panel_bytes;
-      F32 sums[kRows];
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) sums[r] = zero();
+      F32 sums[kPanels][kRows] = {};
       for (int64_t first = 0; first < t.columns; first += kRowGroup) {
-        const F32 scale = load_scales(at, lane);
-        const F32 low = load_scales(at + kPanel * 2, lane);
+        F32 scale[kPanels];
+        F32 low[kPanels];
+        for (int p = 0; p < kPanels; ++p) {
+          scale[p] = load_scales(at + p * panel_bytes, lane);
+          low[p] = load_scales(at + p * panel_bytes + kPanel * 2, lane);
+        }
         at += kPanel * 4;
         const int64_t end = first + kRowGroup < t.columns ? first + kRowGroup : t.columns;
         for (int64_t c = first; c < end; c += 2, at += kPanel) {
-          const NibblePair codes(at + lane);
-          const F32 even = add(mul(scale, codes.low), low);
-#pragma GCC unroll 16
-          for (int r = 0; r < kRows; ++r) sums[r] = fma(even, set1(x[c * kRows + r]), sums[r]);
-          if (c + 1 == end) continue;  // the last of an odd number of columns
-          const F32 odd = add(mul(scale, codes.high), low);
-#pragma GCC unroll 16
-          for (int r = 0; r < kRows; ++r) sums[r] = fma(odd, set1(x[(c + 1) * kRows + r]), sums[r]);
+          // The last of an odd number of columns stands alone.
+          const bool pair = c + 1 < end;
+#pragma GCC unroll 4
+          for (int p = 0; p < kPanels; ++p) {
+            const NibblePair codes(at + p * panel_bytes + lane);
+            add_column<kRows>(x + c * kRows, codes.low, scale[p], low[p], sums[p]);
+            if (pair) add_column<kRows>(x + (c + 1) * kRows, codes.high, scale[p], low[p], sums[p]);
+          }
         }
       }
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) write_outputs(t, r, panel * kPanel + lane, sums[r]);
+      for (int p = 0; p < kPanels; ++p) {
+        for (int r = 0; r < kRows; ++r) {
+          write_outputs(t, r, (panel + p) * kPanel + lane, sums[p][r]);
+        }
+      }
     }
   }
-}
+
+ private:
+  template <int kRows>
+  static void add_column(const float* x, F32 codes, F32 scale, F32 low, F32 (&sums)[kRows]) {
+    const F32 w = add(mul(scale, codes), low);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) sums[r] = fma(w, set1(x[r]), sums[r]);
+  }
+};
 
 // Each finds the instance for t.num_rows.
 template <class Sums, int kRows = kRowTile>
@@ -282,18 +318,11 @@ void integer_linear(const LinearTile& t) {
     integer_linear<Sums, kRows - 1>(t);
   }
 }
-template <int kRows = kRowTile>
-void fp8_linear(const LinearTile& t) {
+template <class Tile, int kRows = kRowTile>
+void panels_linear(const LinearTile& t) {
   if constexpr (kRows > 0) {
-    if (t.num_rows == kRows) return fp8_tile<kRows>(t);
-    fp8_linear<kRows - 1>(t);
-  }
-}
-template <int kRows = kRowTile>
-void w4a16_linear(const LinearTile& t) {
-  if constexpr (kRows > 0) {
-    if (t.num_rows == kRows) return w4a16_tile<kRows>(t);
-    w4a16_linear<kRows - 1>(t);
+    if (t.num_rows == kRows) return for_panels<Tile, kRows>(t);
+    panels_linear<Tile, kRows - 1>(t);
   }
 }
 
