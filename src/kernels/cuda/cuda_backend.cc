@@ -155,7 +155,7 @@ class CudaBackend final : public Backend {
     Weight weight{format, rows, columns, {}};
     ASSIGN_OR_RETURN(weight.data,
                      allocate(static_cast<size_t>(stored_bytes(format, rows, columns))));
-    if (format == WeightFormat::kBF16) cuda::prepare_linear(rows, columns, &context_);
+    if (format == WeightFormat::kBF16) cuda::prepare_linear(weight, &context_);
     return weight;
   }
 

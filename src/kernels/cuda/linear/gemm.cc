@@ -1,10 +1,17 @@
 #include "kernels/cuda/linear/gemm.h"
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "base/check.h"
 #include "kernels/cuda/common/cublas_check.h"
+#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/random_weight/random_weight.h"
+#include "tensor/cuda/device_memory.h"
 
 namespace lserve::cuda {
 
@@ -13,6 +20,15 @@ namespace {
 constexpr uint64_t kUsualTokens = 2048;  // a chunk of a prompt
 constexpr std::array<uint64_t, 6> kOtherTokens = {1, 2, 9, 64, 300, 4096};
 constexpr int kCandidates = 64;
+
+// Up to so many rows of x, another algorithm is faster: that for a usual number of them.
+struct Tier {
+  uint64_t most_tokens;
+  uint64_t usual_tokens;
+};
+constexpr std::array<Tier, 3> kTiers = {{{64, 48}, {256, 192}, {1024, 768}}};
+constexpr int kTrials = 12;           // candidates of a tier
+constexpr int64_t kTrialTokens = 72;  // rows of x of a trial
 constexpr uint32_t kRowAlignment = 16;
 
 uint32_t alignment_of_out(int64_t rows) {
@@ -61,7 +77,16 @@ struct Gemm::Plan {
   cublasLtMatrixLayout_t weight;
   cublasLtMatrixLayout_t x;
   cublasLtMatrixLayout_t out;
-  cublasLtMatmulAlgo_t algorithm{};
+  // The first that its tier allows.
+  const cublasLtMatmulAlgo_t& algorithm_of(uint64_t tokens) const {
+    for (size_t i = 0; i < kTiers.size(); ++i) {
+      if (tokens <= kTiers[i].most_tokens && of_tiers[i].has_value()) return *of_tiers[i];
+    }
+    return algorithm;
+  }
+
+  cublasLtMatmulAlgo_t algorithm{};  // for any number of rows
+  std::array<std::optional<cublasLtMatmulAlgo_t>, kTiers.size()> of_tiers;
 };
 
 namespace {
@@ -111,18 +136,18 @@ Gemm::Gemm() {
 
 Gemm::~Gemm() { static_cast<void>(cublasLtDestroy(static_cast<cublasLtHandle_t>(handle_))); }
 
-std::unique_ptr<Gemm::Plan> Gemm::find_plan(int64_t rows, int64_t columns) const {
-  if (columns % (kRowAlignment / sizeof(bf16)) != 0) return nullptr;
+std::vector<cublasLtMatmulAlgo_t> Gemm::candidates(Plan* plan, int64_t rows, uint64_t usual,
+                                                   std::span<const uint64_t> others) const {
   auto* handle = static_cast<cublasLtHandle_t>(handle_);
-  auto plan = std::make_unique<Plan>(rows, columns);
-  std::array<cublasLtMatmulHeuristicResult_t, kCandidates> candidates{};
-  int found = 0;
+  std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found{};
+  int count = 0;
   cublasLtMatmulPreference_t preference = make_preference(rows);
+  plan->set_tokens(usual);
   const cublasStatus_t asked =
       cublasLtMatmulAlgoGetHeuristic(handle, plan->product, plan->weight, plan->x, plan->out,
-                                     plan->out, preference, kCandidates, candidates.data(), &found);
+                                     plan->out, preference, kCandidates, found.data(), &count);
   CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
-  if (asked != CUBLAS_STATUS_SUCCESS) return nullptr;
+  if (asked != CUBLAS_STATUS_SUCCESS) return {};
   const auto serves = [&](const cublasLtMatmulAlgo_t& algorithm, uint64_t tokens) {
     plan->set_tokens(tokens);
     cublasLtMatmulHeuristicResult_t result{};
@@ -130,21 +155,83 @@ std::unique_ptr<Gemm::Plan> Gemm::find_plan(int64_t rows, int64_t columns) const
                                    plan->out, &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
            result.workspaceSize <= kGemmWorkspace;
   };
-  for (size_t i = 0; i < static_cast<size_t>(found); ++i) {
-    if (candidates[i].state != CUBLAS_STATUS_SUCCESS) continue;
-    plan->algorithm = candidates[i].algo;
-    bool good = sums_in_one_order(plan->algorithm) && serves(plan->algorithm, kUsualTokens);
-    for (const uint64_t tokens : kOtherTokens) good = good && serves(plan->algorithm, tokens);
-    if (good) return plan;
+  std::vector<cublasLtMatmulAlgo_t> good;
+  for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+    if (found[i].state != CUBLAS_STATUS_SUCCESS) continue;
+    const cublasLtMatmulAlgo_t& algorithm = found[i].algo;
+    if (sums_in_one_order(algorithm) && serves(algorithm, usual) &&
+        std::ranges::all_of(others, [&](uint64_t n) { return serves(algorithm, n); })) {
+      good.push_back(algorithm);
+    }
   }
-  return nullptr;
+  return good;
 }
 
-bool Gemm::prepare(int64_t rows, int64_t columns) {
+// Both products are made of the same random numbers; what has other sums on any of them is not
+// taken. So it does not show which algorithm there is, and none is no failure.
+void Gemm::find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t columns) const {
+  const auto size = static_cast<size_t>(kTrialTokens * rows);
+  auto x =
+      allocate_device(static_cast<size_t>(kTrialTokens * columns) * sizeof(bf16), trial.stream);
+  auto out = allocate_device(size * sizeof(float) + kGemmWorkspace, trial.stream);
+  if (!x.ok() || !out.ok()) return;
+  fill_random(trial.weight, rows * columns, 1, 1.0F, trial.stream);
+  fill_random(x->as<bf16>(), kTrialTokens * columns, 2, 1.0F, trial.stream);
+  const GemmArgs args{.x = x->as<bf16>(),
+                      .num_tokens = kTrialTokens,
+                      .weight = trial.weight,
+                      .rows = rows,
+                      .columns = columns,
+                      .out = out->as<float>(),
+                      .accumulate = false,
+                      .workspace = out->as<std::byte>() + size * sizeof(float)};
+  const auto sums_of = [&](const cublasLtMatmulAlgo_t& algorithm) {
+    std::vector<float> sums(size);
+    CUDA_CHECK(cudaMemsetAsync(args.workspace, 0, kGemmWorkspace, trial.stream));
+    multiply(*plan, algorithm, args, trial.stream);
+    CUDA_CHECK(cudaMemcpyAsync(sums.data(), args.out, size * sizeof(float), cudaMemcpyDeviceToHost,
+                               trial.stream));
+    CUDA_CHECK(cudaStreamSynchronize(trial.stream));
+    return sums;
+  };
+  const std::vector<float> expected = sums_of(plan->algorithm);
+  for (size_t i = 0; i < kTiers.size(); ++i) {
+    const std::array<uint64_t, 5> others = {1, 9, 64, kTrialTokens, kTiers[i].most_tokens};
+    auto list = candidates(plan, rows, kTiers[i].usual_tokens, others);
+    if (list.size() > kTrials) list.resize(kTrials);
+    for (const cublasLtMatmulAlgo_t& algorithm : list) {
+      const std::vector<float> sums = sums_of(algorithm);
+      if (std::memcmp(sums.data(), expected.data(), size * sizeof(float)) != 0) continue;
+      plan->of_tiers[i] = algorithm;
+      break;
+    }
+  }
+}
+
+bool Gemm::prepare(int64_t rows, int64_t columns, const GemmTrial* trial) {
   const auto key = std::pair(rows, columns);
-  auto found = plans_.find(key);
-  if (found == plans_.end()) found = plans_.emplace(key, find_plan(rows, columns)).first;
-  return found->second != nullptr;
+  const auto found = plans_.find(key);
+  if (found != plans_.end()) return found->second != nullptr;
+  std::unique_ptr<Plan>& plan = plans_[key];
+  if (columns % (kRowAlignment / sizeof(bf16)) != 0) return false;
+  auto made = std::make_unique<Plan>(rows, columns);
+  const auto list = candidates(made.get(), rows, kUsualTokens, kOtherTokens);
+  if (list.empty()) return false;
+  made->algorithm = list.front();
+  plan = std::move(made);
+  if (trial != nullptr) find_tiers(plan.get(), *trial, rows, columns);
+  return true;
+}
+
+void Gemm::multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
+                    CUstream_st* stream) const {
+  plan.set_tokens(static_cast<uint64_t>(args.num_tokens));
+  const float alpha = 1;
+  const float beta = args.accumulate ? 1 : 0;
+  CUBLAS_CHECK(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), plan.product, &alpha,
+                              args.weight, plan.weight, args.x, plan.x, &beta, args.out, plan.out,
+                              args.out, plan.out, &algorithm, args.workspace, kGemmWorkspace,
+                              stream));
 }
 
 void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
@@ -153,13 +240,7 @@ void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.x) % kRowAlignment, 0U);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.weight) % kRowAlignment, 0U);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.out) % alignment_of_out(args.rows), 0U);
-  plan->set_tokens(static_cast<uint64_t>(args.num_tokens));
-  const float alpha = 1;
-  const float beta = args.accumulate ? 1 : 0;
-  CUBLAS_CHECK(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), plan->product, &alpha,
-                              args.weight, plan->weight, args.x, plan->x, &beta, args.out,
-                              plan->out, args.out, plan->out, &plan->algorithm, args.workspace,
-                              kGemmWorkspace, stream));
+  multiply(*plan, plan->algorithm_of(static_cast<uint64_t>(args.num_tokens)), args, stream);
 }
 
 }  // namespace lserve::cuda

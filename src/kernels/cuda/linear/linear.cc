@@ -137,8 +137,9 @@ void add_low_rank(const LinearParams& params, Context* context) {
 
 }  // namespace
 
-void prepare_linear(int64_t rows, int64_t columns, Context* context) {
-  static_cast<void>(context->gemm->prepare(rows, columns));
+void prepare_linear(const Weight& weight, Context* context) {
+  const GemmTrial trial{weight.data.as<bf16>(), context->stream};
+  static_cast<void>(context->gemm->prepare(weight.rows, weight.columns, &trial));
 }
 
 void size_linear(const ScratchLimits& limits, ScratchSizes* sizes) {

@@ -41,7 +41,8 @@ void round_to_bf16(const float* x, int64_t count, bf16* high, bf16* low, Context
 // out[t] = bias, or out[t] += bias.
 void add_bias(const float* bias, const TensorView& out, bool accumulate, Context* context);
 
-// Chooses what multiplies matrices of this shape, which takes longer than multiplying.
-void prepare_linear(int64_t rows, int64_t columns, Context* context);
+// Chooses what multiplies matrices of this shape, which takes longer than multiplying: by trials in
+// the memory of a weight that has no contents yet.
+void prepare_linear(const Weight& weight, Context* context);
 
 }  // namespace lserve::cuda
