@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "support/backends.h"
 #include "support/compare.h"
 #include "support/property.h"
+#include "support/row_weights.h"
 #include "support/values.h"
 
 namespace lserve::testing {
@@ -146,6 +148,39 @@ TEST_P(LinearFewRowsTest, NonFiniteRowsStayAlone) {
         }
       }
     });
+  }
+}
+
+// Sums of w8a8 are exact: the kernels for many rows, for what is left of their slices, and for few
+// give the same bits, bias and residual included.
+TEST_P(LinearFewRowsTest, ManyRowsOfW8A8HaveTheBitsOfFew) {
+  for (const auto& [rows, columns] : {std::pair{192, 576}, {64, 1000}, {576, 1536}, {33, 64}}) {
+    for (const int64_t tokens : {63, 64, 65, 100, 515}) {
+      SCOPED_TRACE(::testing::Message() << rows << " x " << columns << ", " << tokens);
+      Random random(test_seed());
+      const auto data = random_row_weights(WeightFormat::kW8A8, rows, columns, &random);
+      const Weight weight = load(&backend(), WeightFormat::kW8A8, rows, columns, data);
+      auto x = make(Values::kHeavyTail, tokens * columns, columns, &random);
+      auto bias = make(Values::kNormal, rows, rows, &random);
+      const auto residual = make(Values::kNormal, tokens * rows, rows, &random);
+      for (const bool accumulate : {false, true}) {
+        auto many = accumulate ? residual : poisoned(tokens * rows);
+        auto few = many;
+        for (const auto& [count, out] :
+             {std::pair{RowCount::kMany, many.data()}, {RowCount::kFew, few.data()}}) {
+          const LinearOutput output{.weight = &weight,
+                                    .bias = {bias.data(), {rows}},
+                                    .out = {out, {tokens, rows}},
+                                    .accumulate = accumulate};
+          backend().linear({.x = TensorView(x.data(), {tokens, columns}),
+                            .outputs = {&output, 1},
+                            .rows = count});
+          backend().synchronize();
+        }
+        ASSERT_TRUE(same_bits(many, few)) << (accumulate ? "accumulated" : "stored");
+        for (const float value : many) ASSERT_TRUE(std::isfinite(value));
+      }
+    }
   }
 }
 

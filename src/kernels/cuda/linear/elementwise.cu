@@ -40,6 +40,35 @@ __global__ __launch_bounds__(kElementThreads) void bias_kernel(const float* bias
   out[i] = accumulate ? out[i] + bias[i % rows] : bias[i % rows];
 }
 
+// A thread takes four outputs of a row.
+__global__ __launch_bounds__(kElementThreads) void scale_kernel(const ScaleArgs args) {
+  const int64_t i = int64_t{blockIdx.x} * kElementThreads + threadIdx.x;
+  if (i >= args.num_tokens * args.rows / kVector) return;
+  const int64_t token = i / (args.rows / kVector);
+  const int64_t row = i % (args.rows / kVector);
+  const int4 sums = reinterpret_cast<const int4*>(args.sums)[i];
+  const float4 scales = reinterpret_cast<const float4*>(args.row_scales)[row];
+  const float x_scale = args.x_scales[token];
+  const auto scaled = [&](int sum, float scale) {
+    return __fmul_rn(__fmul_rn(static_cast<float>(sum), x_scale), scale);
+  };
+  float v[kVector] = {scaled(sums.x, scales.x), scaled(sums.y, scales.y), scaled(sums.z, scales.z),
+                      scaled(sums.w, scales.w)};
+  float4* out = reinterpret_cast<float4*>(args.out) + i;
+  if (args.bias != nullptr) {
+#pragma unroll
+    for (int e = 0; e < kVector; ++e) v[e] = __fadd_rn(v[e], args.bias[row * kVector + e]);
+  }
+  if (args.accumulate) {
+    const float4 old = *out;
+    v[0] = __fadd_rn(old.x, v[0]);
+    v[1] = __fadd_rn(old.y, v[1]);
+    v[2] = __fadd_rn(old.z, v[2]);
+    v[3] = __fadd_rn(old.w, v[3]);
+  }
+  *out = make_float4(v[0], v[1], v[2], v[3]);
+}
+
 }  // namespace
 
 void round_to_bf16(const float* x, int64_t count, bf16* high, bf16* low, Context* context) {
@@ -57,6 +86,13 @@ void add_bias(const float* bias, const TensorView& out, bool accumulate, Context
   const int64_t count = out.shape.num_elements();
   bias_kernel<<<element_ctas(count), kElementThreads, 0, context->stream>>>(
       bias, out.as<float>(), out.dim(1), count, accumulate);
+  CUDA_CHECK(cudaGetLastError());
+}
+
+void scale_sums(const ScaleArgs& args, Context* context) {
+  CHECK(vectors_fit(args.rows, {args.sums, args.row_scales, args.out}));
+  const unsigned grid = element_ctas(args.num_tokens * args.rows / kVector);
+  scale_kernel<<<grid, kElementThreads, 0, context->stream>>>(args);
   CUDA_CHECK(cudaGetLastError());
 }
 

@@ -19,6 +19,8 @@ namespace {
 
 constexpr uint64_t kUsualTokens = 2048;  // a chunk of a prompt
 constexpr std::array<uint64_t, 6> kOtherTokens = {1, 2, 9, 64, 300, 4096};
+constexpr uint64_t kUsualInt8Tokens = 512;
+constexpr std::array<uint64_t, 4> kOtherInt8Tokens = {kInt8Rows, 3 * kInt8Rows, 64, 496};
 constexpr int kCandidates = 64;
 
 // Up to so many rows of x, another algorithm is faster: that for a usual number of them.
@@ -43,16 +45,26 @@ cublasLtMatrixLayout_t make_layout(cudaDataType_t type, int64_t rows, uint64_t c
   return layout;
 }
 
+constexpr cudaDataType_t type_in(GemmType type) {
+  return type == GemmType::kInt8 ? CUDA_R_8I : CUDA_R_16BF;
+}
+// Of sums, and of the factors alpha and beta.
+constexpr cudaDataType_t type_out(GemmType type) {
+  return type == GemmType::kInt8 ? CUDA_R_32I : CUDA_R_32F;
+}
+constexpr int64_t bytes_in(GemmType type) { return type == GemmType::kInt8 ? 1 : 2; }
+
 }  // namespace
 
 // cuBLASLt counts columns first: W^T is its [columns, rows], x^T [columns, tokens] and out^T
 // [rows, tokens], all without gaps; out^T = (W^T)^T x^T.
 struct Gemm::Plan {
-  Plan(int64_t rows, int64_t columns)
-      : weight(make_layout(CUDA_R_16BF, columns, static_cast<uint64_t>(rows))),
-        x(make_layout(CUDA_R_16BF, columns, kUsualTokens)),
-        out(make_layout(CUDA_R_32F, rows, kUsualTokens)) {
-    CUBLAS_CHECK(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  Plan(GemmType type, int64_t rows, int64_t columns)
+      : weight(make_layout(type_in(type), columns, static_cast<uint64_t>(rows))),
+        x(make_layout(type_in(type), columns, kUsualTokens)),
+        out(make_layout(type_out(type), rows, kUsualTokens)) {
+    const auto compute = type == GemmType::kInt8 ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F;
+    CUBLAS_CHECK(cublasLtMatmulDescCreate(&product, compute, type_out(type)));
     const cublasOperation_t transpose = CUBLAS_OP_T;
     CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
                                                 sizeof(transpose)));
@@ -208,14 +220,17 @@ void Gemm::find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t 
   }
 }
 
-bool Gemm::prepare(int64_t rows, int64_t columns, const GemmTrial* trial) {
-  const auto key = std::pair(rows, columns);
+bool Gemm::prepare(GemmType type, int64_t rows, int64_t columns, const GemmTrial* trial) {
+  const auto key = std::tuple(type, rows, columns);
   const auto found = plans_.find(key);
   if (found != plans_.end()) return found->second != nullptr;
   std::unique_ptr<Plan>& plan = plans_[key];
-  if (columns % (kRowAlignment / sizeof(bf16)) != 0) return false;
-  auto made = std::make_unique<Plan>(rows, columns);
-  const auto list = candidates(made.get(), rows, kUsualTokens, kOtherTokens);
+  if (columns * bytes_in(type) % kRowAlignment != 0) return false;
+  if (type == GemmType::kInt8 && alignment_of_out(rows) != kRowAlignment) return false;
+  auto made = std::make_unique<Plan>(type, rows, columns);
+  const auto list = type == GemmType::kInt8
+                        ? candidates(made.get(), rows, kUsualInt8Tokens, kOtherInt8Tokens)
+                        : candidates(made.get(), rows, kUsualTokens, kOtherTokens);
   if (list.empty()) return false;
   made->algorithm = list.front();
   plan = std::move(made);
@@ -226,16 +241,19 @@ bool Gemm::prepare(int64_t rows, int64_t columns, const GemmTrial* trial) {
 void Gemm::multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
                     CUstream_st* stream) const {
   plan.set_tokens(static_cast<uint64_t>(args.num_tokens));
-  const float alpha = 1;
-  const float beta = args.accumulate ? 1 : 0;
-  CUBLAS_CHECK(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), plan.product, &alpha,
-                              args.weight, plan.weight, args.x, plan.x, &beta, args.out, plan.out,
+  const std::array<float, 2> floats = {1, args.accumulate ? 1.0F : 0.0F};
+  const std::array<int32_t, 2> integers = {1, args.accumulate ? 1 : 0};
+  const bool exact = args.type == GemmType::kInt8;
+  const void* alpha = exact ? static_cast<const void*>(&integers[0]) : &floats[0];
+  const void* beta = exact ? static_cast<const void*>(&integers[1]) : &floats[1];
+  CUBLAS_CHECK(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), plan.product, alpha,
+                              args.weight, plan.weight, args.x, plan.x, beta, args.out, plan.out,
                               args.out, plan.out, &algorithm, args.workspace, kGemmWorkspace,
                               stream));
 }
 
 void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
-  Plan* plan = plans_.at({args.rows, args.columns}).get();
+  Plan* plan = plans_.at({args.type, args.rows, args.columns}).get();
   CHECK(plan != nullptr);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.x) % kRowAlignment, 0U);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.weight) % kRowAlignment, 0U);

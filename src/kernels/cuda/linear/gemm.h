@@ -1,4 +1,5 @@
-// Products of bf16 matrices with many rows, through cuBLASLt: one algorithm a shape.
+// Products of matrices with many rows, through cuBLASLt: bf16 into float32, int8 into int32
+// (exact). One algorithm a shape.
 //
 // cuBLASLt would choose by the number of rows too, and a row's bits would then depend on how many
 // come along. Here the choice is made once for (rows of W, columns), at a usual number of rows of
@@ -14,7 +15,7 @@
 #include <map>
 #include <memory>
 #include <span>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "tensor/dtype.h"
@@ -23,17 +24,21 @@ struct CUstream_st;
 
 namespace lserve::cuda {
 
+enum class GemmType { kBF16, kInt8 };
+
 struct GemmArgs {
-  const bf16* x;  // [num_tokens, columns]
+  GemmType type = GemmType::kBF16;
+  const void* x;  // [num_tokens, columns]
   int64_t num_tokens;
-  const bf16* weight;  // [rows, columns]
+  const void* weight;  // [rows, columns]
   int64_t rows;
   int64_t columns;
-  float* out;  // [num_tokens, rows]
+  void* out;  // [num_tokens, rows]  f32 or int32
   bool accumulate;
   void* workspace;  // kGemmWorkspace bytes
 };
 inline constexpr size_t kGemmWorkspace = 4096;
+inline constexpr int64_t kInt8Rows = 16;
 
 // What a trial needs.
 struct GemmTrial {
@@ -50,9 +55,10 @@ class Gemm {
 
   // Finds the algorithm of a shape, the first time; false if there is none (matrices whose rows do
   // not begin at multiples of 16 bytes, and what cuBLASLt refuses).
-  // With a trial it takes longer, and waits for the stream.
-  bool prepare(int64_t rows, int64_t columns, const GemmTrial* trial = nullptr);
-  // out = x W^T, or out += x W^T. REQUIRES: prepare(rows, columns); x, weight and workspace
+  // With a trial (of bf16) it takes longer, and waits for the stream. int8 serves numbers of
+  // rows of x that are multiples of kInt8Rows.
+  bool prepare(GemmType type, int64_t rows, int64_t columns, const GemmTrial* trial = nullptr);
+  // out = x W^T, or out += x W^T. REQUIRES: prepare(type, rows, columns); x, weight and workspace
   // aligned to 16 bytes, and out where its rows are.
   void run(const GemmArgs& args, CUstream_st* stream);
 
@@ -66,7 +72,7 @@ class Gemm {
                 CUstream_st* stream) const;
 
   void* handle_ = nullptr;
-  std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Plan>> plans_;  // null: none
+  std::map<std::tuple<GemmType, int64_t, int64_t>, std::unique_ptr<Plan>> plans_;  // null: none
 };
 
 }  // namespace lserve::cuda

@@ -9,6 +9,8 @@
 #include <array>
 
 #include "base/check.h"
+#include "kernels/cuda/common/elements.h"
+#include "kernels/cuda/common/row_weights.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/linear/gemm.h"
 #include "kernels/cuda/linear/linear_kernels.h"
@@ -73,7 +75,72 @@ void multiply_slice(const LinearOutput& output, const RoundedSlice& slice, Conte
 
 bool has_gemm(const LinearOutput& output, Context* context) {
   return output.weight->format == WeightFormat::kBF16 &&
-         context->gemm->prepare(output.weight->rows, output.weight->columns);
+         context->gemm->prepare(GemmType::kBF16, output.weight->rows, output.weight->columns);
+}
+
+// The rows [first, first + count) of a call.
+LinearOutput rows_of(const LinearOutput& output, int64_t first, int64_t count) {
+  LinearOutput part = output;
+  part.out = {output.out.as<float>() + first * output.weight->rows, {count, output.weight->rows}};
+  return part;
+}
+TensorView rows_of(const TensorView& x, int64_t first, int64_t count) {
+  return {x.as<float>() + first * x.dim(1), {count, x.dim(1)}};
+}
+
+// Sums of an output that adds to what is there wait in scratch, others in its own place.
+void multiply_int8(const TensorView& x, const LinearOutput& output, Context* context) {
+  const Weight& weight = *output.weight;
+  const RowWeightLayout layout(weight.format, weight.rows, weight.columns);
+  const auto* memory = weight.data.as<std::byte>();
+  std::byte* scratch = context->rounded.bytes(
+      static_cast<size_t>(kMostInt8Rows * int8_row_bytes(weight.columns, weight.columns)));
+  auto* sums = output.accumulate
+                   ? reinterpret_cast<int32_t*>(scratch + kMostInt8Rows * (layout.pitch() + 16))
+                   : reinterpret_cast<int32_t*>(output.out.as<float>());
+  auto* scales = reinterpret_cast<float*>(scratch + kMostInt8Rows * layout.pitch());
+  round_to_int8(x.as<float>(), x.dim(0), layout, scratch, scales, context);
+  context->gemm->run({.type = GemmType::kInt8,
+                      .x = scratch,
+                      .num_tokens = x.dim(0),
+                      .weight = memory,
+                      .rows = weight.rows,
+                      .columns = layout.pitch(),
+                      .out = sums,
+                      .accumulate = false,
+                      .workspace = context->gemm_workspace.bytes(kLinearWorkspace)},
+                     context->stream);
+  scale_sums({.sums = sums,
+              .x_scales = scales,
+              .row_scales = reinterpret_cast<const float*>(memory + layout.row_scales_at()),
+              .bias = output.bias.data == nullptr ? nullptr : output.bias.as<float>(),
+              .out = output.out.as<float>(),
+              .num_tokens = x.dim(0),
+              .rows = weight.rows,
+              .accumulate = output.accumulate},
+             context);
+}
+
+// w8a8, by slices; what is left of whole slices of rows goes through the kernel for few, whose sums
+// are the same, exact ones. False if cuBLASLt does not take the shape.
+bool run_many_int8(const TensorView& x, const LinearOutput& output, Context* context) {
+  const Weight& weight = *output.weight;
+  constexpr int64_t kLeast = 64;  // rows: fewer are faster there
+  if (weight.format != WeightFormat::kW8A8 || x.dim(0) < kLeast) return false;
+  const RowWeightLayout layout(weight.format, weight.rows, weight.columns);
+  if (output.accumulate && weight.rows > weight.columns) return false;  // no room for sums
+  if (!vectors_fit(weight.rows, {output.out.data})) return false;
+  if (!context->gemm->prepare(GemmType::kInt8, weight.rows, layout.pitch())) return false;
+  const int64_t whole = x.dim(0) / kInt8Rows * kInt8Rows;
+  for (int64_t first = 0; first < whole; first += kMostInt8Rows) {
+    const int64_t count = std::min(kMostInt8Rows, whole - first);
+    multiply_int8(rows_of(x, first, count), rows_of(output, first, count), context);
+  }
+  if (whole < x.dim(0)) {
+    const LinearOutput rest = rows_of(output, whole, x.dim(0) - whole);
+    run_few(rows_of(x, whole, x.dim(0) - whole), {&rest, 1}, context);
+  }
+  return true;
 }
 
 void run_many(const LinearParams& params, Context* context) {
@@ -81,6 +148,7 @@ void run_many(const LinearParams& params, Context* context) {
   const int64_t columns = params.x.dim(1);
   bool any = false;
   for (const LinearOutput& output : params.outputs) {
+    if (run_many_int8(params.x, output, context)) continue;
     if (!has_gemm(output, context)) {
       run_few(params.x, {&output, 1}, context);  // by the shape alone, so for any number of rows
       continue;
@@ -139,7 +207,7 @@ void add_low_rank(const LinearParams& params, Context* context) {
 
 void prepare_linear(const Weight& weight, Context* context) {
   const GemmTrial trial{weight.data.as<bf16>(), context->stream};
-  static_cast<void>(context->gemm->prepare(weight.rows, weight.columns, &trial));
+  static_cast<void>(context->gemm->prepare(GemmType::kBF16, weight.rows, weight.columns, &trial));
 }
 
 void size_linear(const ScratchLimits& limits, ScratchSizes* sizes) {
@@ -148,7 +216,9 @@ void size_linear(const ScratchLimits& limits, ScratchSizes* sizes) {
   const int64_t values = std::max(tokens, 2 * logit_rows) * limits.num_columns;
   sizes->activations = static_cast<size_t>(values) * sizeof(bf16);
   sizes->gemm_workspace = kLinearWorkspace;
-  sizes->rounded = static_cast<size_t>(kMostRoundedRows * rounded_row_bytes(limits.num_columns));
+  sizes->rounded = static_cast<size_t>(
+      std::max(kMostRoundedRows * rounded_row_bytes(limits.num_columns),
+               kMostInt8Rows * int8_row_bytes(limits.num_columns, limits.num_columns)));
 }
 
 void linear(const LinearParams& params, Context* context) {

@@ -41,6 +41,20 @@ void round_to_bf16(const float* x, int64_t count, bf16* high, bf16* low, Context
 // out[t] = bias, or out[t] += bias.
 void add_bias(const float* bias, const TensorView& out, bool accumulate, Context* context);
 
+// out = (sum * x_scale) * row_scale + bias, or added to out; out may be the memory of the sums.
+// REQUIRES: rows % 4 == 0, and all aligned to 16 bytes.
+struct ScaleArgs {
+  const int32_t* sums;      // [num_tokens, rows]
+  const float* x_scales;    // [num_tokens]
+  const float* row_scales;  // [rows]
+  const float* bias;        // [rows] or null
+  float* out;               // [num_tokens, rows]
+  int64_t num_tokens;
+  int64_t rows;
+  bool accumulate;
+};
+void scale_sums(const ScaleArgs& args, Context* context);
+
 // Chooses what multiplies matrices of this shape, which takes longer than multiplying: by trials in
 // the memory of a weight that has no contents yet.
 void prepare_linear(const Weight& weight, Context* context);
