@@ -40,14 +40,16 @@ struct RowPair {
   }
 };
 
+// Of page kPage among those that the scores are of.
+template <int kPage = 0, int kTiles>
 __device__ __forceinline__ void mask_row(uint64_t visible, int i, int t,
-                                         ptx::FragmentC (&scores)[kKeyTiles]) {
+                                         ptx::FragmentC (&scores)[kTiles]) {
 #pragma unroll
   for (int tile = 0; tile < kKeyTiles; ++tile) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const bool seen = (visible >> (8 * tile + 2 * t + j) & 1) != 0;
-      if (!seen) scores[tile].x[2 * i + j] = -__builtin_huge_valf();
+      if (!seen) scores[kPage * kKeyTiles + tile].x[2 * i + j] = -__builtin_huge_valf();
     }
   }
 }
@@ -56,19 +58,30 @@ __device__ inline float largest(float a, float b, float c, float d) {
   return fmaxf(fmaxf(a, b), fmaxf(c, d));
 }
 
+// The largest score of row g (i = 0) or g + 8 (i = 1) in this lane. A tree is faster than a chain.
+template <int kTiles>
+__device__ __forceinline__ float largest_score(int i, const ptx::FragmentC (&scores)[kTiles]) {
+  static_assert(kTiles % 8 == 0, "whole pages");
+  float part[kTiles / 2];
+#pragma unroll
+  for (int j = 0; j < kTiles / 2; ++j) {
+    part[j] = largest(scores[j].x[2 * i], scores[j].x[2 * i + 1], scores[j + kTiles / 2].x[2 * i],
+                      scores[j + kTiles / 2].x[2 * i + 1]);
+  }
+  float max = largest(part[0], part[1], part[2], part[3]);
+#pragma unroll
+  for (int j = 4; j < kTiles / 2; j += 4) {
+    max = fmaxf(max, largest(part[j], part[j + 1], part[j + 2], part[j + 3]));
+  }
+  return max;
+}
+
 // Turns the scores of rows g (i = 0) or g + 8 (i = 1) into weights. Returns what the row's sums so
 // far must be multiplied with.
-template <int kHeadDim>
-__device__ __forceinline__ float weigh_row(int i, ptx::FragmentC (&scores)[kKeyTiles],
+template <int kHeadDim, int kTiles>
+__device__ __forceinline__ float weigh_row(int i, ptx::FragmentC (&scores)[kTiles],
                                            RowPair<kHeadDim>* rows) {
-  float part[kKeyTiles / 2];  // a tree is faster than a chain
-#pragma unroll
-  for (int j = 0; j < kKeyTiles / 2; ++j) {
-    part[j] = largest(scores[j].x[2 * i], scores[j].x[2 * i + 1],
-                      scores[j + kKeyTiles / 2].x[2 * i], scores[j + kKeyTiles / 2].x[2 * i + 1]);
-  }
-  static_assert(kKeyTiles == 8, "four parts");
-  float max = fmaxf(rows->max[i], largest(part[0], part[1], part[2], part[3]));
+  float max = fmaxf(rows->max[i], largest_score(i, scores));
   max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 1));
   max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
   // A row that has seen no key yet has no maximum; its weights are zero by any other.
@@ -76,7 +89,7 @@ __device__ __forceinline__ float weigh_row(int i, ptx::FragmentC (&scores)[kKeyT
   const float factor = ptx::exp2_approx(rows->max[i] - base);
   rows->max[i] = max;
 #pragma unroll
-  for (int tile = 0; tile < kKeyTiles; ++tile) {
+  for (int tile = 0; tile < kTiles; ++tile) {
     float* pair = scores[tile].x + 2 * i;
     pair[0] = ptx::exp2_approx(pair[0] - base);
     pair[1] = ptx::exp2_approx(pair[1] - base);
@@ -85,10 +98,11 @@ __device__ __forceinline__ float weigh_row(int i, ptx::FragmentC (&scores)[kKeyT
 }
 
 // Weights of both rows as operands, rounded to bf16: weights[i] of row g + 8 i, two in a word.
-__device__ __forceinline__ void pack_weights(const ptx::FragmentC (&scores)[kKeyTiles],
-                                             uint32_t (&weights)[2][kKeyTiles]) {
+template <int kTiles>
+__device__ __forceinline__ void pack_weights(const ptx::FragmentC (&scores)[kTiles],
+                                             uint32_t (&weights)[2][kTiles]) {
 #pragma unroll
-  for (int tile = 0; tile < kKeyTiles; ++tile) {
+  for (int tile = 0; tile < kTiles; ++tile) {
     weights[0][tile] = ptx::pack_bf16x2(scores[tile].x[0], scores[tile].x[1]);
     weights[1][tile] = ptx::pack_bf16x2(scores[tile].x[2], scores[tile].x[3]);
   }

@@ -4,11 +4,13 @@
 // The arithmetic is that of kernel.cuh; what differs is who does what. CTAs stay and take tile
 // after tile of 128 rows. One warpgroup copies the pages of the tiles, several ahead (TMA); two
 // multiply (wgmma), 64 rows each, and take turns: while one computes weights, the tensor cores work
-// for the other. The scores of a page are multiplied before the values of the page before, whose
-// product goes on while this page's weights are computed.
+// for the other. A step is a page, or two where heads are small. Its scores are multiplied before
+// the values of the step before, whose product goes on while this step's weights are computed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "kernels/cuda/prefill_attention/page_source.cuh"
 #include "kernels/cuda/prefill_attention/page_walk.cuh"
@@ -76,19 +78,51 @@ struct Ring {
 inline constexpr int kCleanBarrier = 1;
 inline constexpr int kTurnBarrier = 2;  // and the following: one a warpgroup
 
+// The pages that a tile visits, in steps.
+template <int kPages>
+class StepWalk {
+ public:
+  static constexpr int32_t kEnd = PageWalk::kEnd;
+
+  __device__ StepWalk(const Sm90PrefillArgs& args, const Sm90Tile& tile)
+      : walk_(args.common.ranges + tile.item.first_range, tile.item.num_ranges,
+              tile.first_position(args.common.group), tile.last_position(args.common.group),
+              tile.item.window),
+        page_(walk_.next()) {}
+
+  // False if there is none. `pages`: what to copy.
+  __device__ bool next(StepNote* note, int32_t (&pages)[kPages]) {
+    if (page_ == kEnd) return false;
+    note->first_page = page_ / kPages * kPages;
+    note->visited = 0;
+    note->is_boundary = false;
+#pragma unroll
+    for (int i = 0; i < kPages; ++i) {
+      pages[i] = page_ != kEnd ? page_ : pages[0];
+      if (page_ != note->first_page + i) {
+        note->is_boundary = true;
+        continue;
+      }
+      note->visited |= 1U << i;
+      note->is_boundary = note->is_boundary || walk_.is_boundary(page_);
+      page_ = walk_.next();
+    }
+    note->is_last = page_ == kEnd;
+    return true;
+  }
+
+ private:
+  PageWalk walk_;
+  int32_t page_;
+};
+
 // One thread: all pages of all tiles, in order.
 template <int kHeadDim>
 __device__ void copy_pages(const Sm90PrefillArgs& args, Sm90SharedMemory<kHeadDim>* shared) {
   using SharedMemory = Sm90SharedMemory<kHeadDim>;
-  constexpr uint32_t kBytes = kPageSize * kHeadDim * 2;
+  constexpr int kPages = SharedMemory::kPages;
+  constexpr uint32_t kBytes = kPages * SharedMemory::kPageBytes;
   Ring<SharedMemory::kStages> ring;
-  const auto copy = [&](std::byte* to, const CUtensorMap* map, int32_t row, ptx::Barrier* full) {
-    ptx::arrive_expecting(full, kBytes);
-#pragma unroll
-    for (int box = 0; box < kHeadDim / kBoxColumns; ++box) {
-      ptx::copy_box(to + box * kBoxBytes, map, box * kBoxColumns, row, full);
-    }
-  };
   TileSchedule schedule(args.num_tiles);
   for (int32_t t = schedule.next(); t != TileSchedule::kNone; t = schedule.next()) {
     if (t == TileSchedule::kSkip) continue;
@@ -97,55 +131,99 @@ __device__ void copy_pages(const Sm90PrefillArgs& args, Sm90SharedMemory<kHeadDi
     const PrefillWork& item = tile.item;
     const bool first_pool = item.pool == 0;
     const int32_t* table = first_pool ? args.common.page_tables[0] : args.common.page_tables[1];
-    const auto page_id_of = [&](int32_t page) {
-      if (page == PageWalk::kEnd) return 0;
-      const int32_t entry = item.page_table + page;
-      return table == nullptr ? entry : table[entry];
-    };
     const CUtensorMap* map = first_pool ? &args.pools[0] : &args.pools[1];
     const int32_t num_heads =
         first_pool ? args.common.pools.pools[0].num_heads : args.common.pools.pools[1].num_heads;
-    PageWalk walk(args.common.ranges + item.first_range, item.num_ranges,
-                  tile.first_position(args.common.group), tile.last_position(args.common.group),
-                  item.window);
-    int32_t page = walk.next();
-    int32_t page_id = page_id_of(page);
-    while (page != PageWalk::kEnd) {
-      const int32_t next = walk.next();
-      const int32_t next_id = page_id_of(next);
-      const int32_t row = (page_id * num_heads + item.head) * 2 * kPageSize;
+    // Keys of pages whose rows begin there, or, `beyond` them, values.
+    const auto copy = [&](std::byte(&to)[kPages][SharedMemory::kPageBytes],
+                          const int32_t(&rows)[kPages], int32_t beyond, ptx::Barrier* full) {
+      ptx::arrive_expecting(full, kBytes);
+#pragma unroll
+      for (int i = 0; i < kPages; ++i) {
+#pragma unroll
+        for (int box = 0; box < kHeadDim / kBoxColumns; ++box) {
+          ptx::copy_box(to[i] + box * kBoxBytes, map, box * kBoxColumns, rows[i] + beyond, full);
+        }
+      }
+    };
+    StepWalk<kPages> walk(args, tile);
+    StepNote note;
+    int32_t rows[kPages];
+    // Looks up the next step's pages while this one's copies wait for room.
+    const auto look_up = [&] {
+      int32_t pages[kPages] = {};
+      if (!walk.next(&note, pages)) return false;
+#pragma unroll
+      for (int i = 0; i < kPages; ++i) {
+        const int32_t entry = item.page_table + pages[i];
+        const int32_t page_id = table == nullptr ? entry : table[entry];
+        rows[i] = (page_id * num_heads + item.head) * 2 * kPageSize;
+      }
+      return true;
+    };
+    bool any = look_up();
+    while (any) {
+      const StepNote this_note = note;
+      int32_t this_rows[kPages];
+#pragma unroll
+      for (int i = 0; i < kPages; ++i) this_rows[i] = rows[i];
+      any = look_up();
       auto& stage = shared->stages[ring.stage];
       ptx::wait(&shared->keys_free[ring.stage], ring.parity ^ 1);
-      shared->notes[ring.stage] = {page, walk.is_boundary(page), next == PageWalk::kEnd};
-      copy(stage.keys, map, row, &shared->keys_full[ring.stage]);
+      shared->notes[ring.stage] = this_note.pack();
+      copy(stage.keys, this_rows, 0, &shared->keys_full[ring.stage]);
       ptx::wait(&shared->values_free[ring.stage], ring.parity ^ 1);
-      copy(stage.values, map, row + kPageSize, &shared->values_full[ring.stage]);
+      copy(stage.values, this_rows, kPageSize, &shared->values_full[ring.stage]);
       ring.advance();
-      page = next;
-      page_id = next_id;
     }
   }
 }
 
+// The keys or values of a step's pages as operands.
 template <int kHeadDim>
-__device__ inline void multiply_keys(ptx::SharedOperand keys, const RowPair<kHeadDim>& rows,
-                                     ptx::FragmentC (&scores)[kKeyTiles]) {
+struct StepOperands {
+  static constexpr int kPages = pages_of_step(kHeadDim);
+  using Pages = std::byte[kPages][Sm90SharedMemory<kHeadDim>::kPageBytes];
+  ptx::SharedOperand page[kPages];
+};
+template <int kHeadDim, size_t... kPage>
+__device__ inline StepOperands<kHeadDim> keys_of(const typename StepOperands<kHeadDim>::Pages& keys,
+                                                 std::index_sequence<kPage...>) {
+  return {{ptx::rows_are_columns(keys[kPage])...}};
+}
+// And the column of ones, which lies behind the last page.
+template <int kHeadDim, size_t... kPage>
+__device__ inline StepOperands<kHeadDim> values_of(
+    const typename StepOperands<kHeadDim>::Pages& values, std::index_sequence<kPage...>) {
+  return {{ptx::rows_are_k(values[kPage], (sizeof...(kPage) - kPage) * kBoxBytes)...}};
+}
+
+template <int kHeadDim, int kTiles>
+__device__ inline void multiply_keys(const StepOperands<kHeadDim>& keys,
+                                     const RowPair<kHeadDim>& rows,
+                                     ptx::FragmentC (&scores)[kTiles]) {
 #pragma unroll
-  for (int step = 0; step < kHeadDim / 16; ++step) {
-    const int offset = step / 4 * kBoxBytes + step % 4 * 32;
-    ptx::multiply_by_columns(scores, rows.q[step], keys.at(offset), step > 0);
+  for (int page = 0; page < kTiles / kKeyTiles; ++page) {
+    auto& of_page = reinterpret_cast<ptx::FragmentC(&)[kKeyTiles]>(scores[page * kKeyTiles]);
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const int offset = step / 4 * kBoxBytes + step % 4 * 32;
+      ptx::multiply_by_columns(of_page, rows.q[step], keys.page[page].at(offset), step > 0);
+    }
   }
 }
 
-template <int kHeadDim>
-__device__ inline void multiply_values(ptx::SharedOperand values,
-                                       const uint32_t (&weights)[2][kKeyTiles],
+template <int kHeadDim, int kTiles>
+__device__ inline void multiply_values(const StepOperands<kHeadDim>& values,
+                                       const uint32_t (&weights)[2][kTiles],
                                        RowPair<kHeadDim>* rows) {
+  constexpr int kSteps = kPageSize / 16;
 #pragma unroll
-  for (int step = 0; step < kPageSize / 16; ++step) {
+  for (int step = 0; step < kTiles / 2; ++step) {
     const ptx::FragmentA a = {{weights[0][2 * step], weights[1][2 * step], weights[0][2 * step + 1],
                                weights[1][2 * step + 1]}};
-    ptx::multiply_by_k(rows->out, a, values.at(step * 2 * ptx::kEightRows), true);
+    ptx::multiply_by_k(rows->out, a,
+                       values.page[step / kSteps].at(step % kSteps * 2 * ptx::kEightRows), true);
   }
 }
 
@@ -175,6 +253,8 @@ template <int kHeadDim>
 class Sm90Consumer {
  public:
   using SharedMemory = Sm90SharedMemory<kHeadDim>;
+  static constexpr int kPages = SharedMemory::kPages;
+  static constexpr int kTiles = kPages * kKeyTiles;
 
   __device__ Sm90Consumer(const Sm90PrefillArgs& args, SharedMemory* shared)
       : args_(args),
@@ -206,22 +286,24 @@ class Sm90Consumer {
       rows.load_query(i, q, args_.common.scale, lane_ % 4);
       rows.position[i] = tile.item.position + min(at, tile.num_rows - 1) / args_.common.group;
     }
-    ptx::FragmentC scores[kKeyTiles];
-    uint32_t weights[2][kKeyTiles];
-    PageNote note = wait_keys();
+    ptx::FragmentC scores[kTiles];
+    uint32_t weights[2][kTiles];
+    StepNote note = wait_keys();
+    const auto keys = keys_of(stage());
     ptx::fence_products();
-    multiply_keys(ptx::rows_are_columns(stage().keys), rows, scores);
+    multiply_keys(keys, rows, scores);
     ptx::commit_products();
     ptx::wait_products<0>();
     ptx::pin(scores);
     free(shared_.keys_free);
     weigh(note, tile.item.window, scores, &rows);
     pack_weights(scores, weights);
-    while (!note.is_last) note = next_page(tile.item.window, scores, weights, &rows);
+    while (!note.is_last) note = next_step(tile.item.window, scores, weights, &rows);
     ptx::wait(&shared_.values_full[ring_.stage], ring_.parity);
+    const auto values = values_of(stage());
     ptx::pin(weights);
     ptx::fence_products();
-    multiply_values(values_of(stage()), weights, &rows);
+    multiply_values(values, weights, &rows);
     ptx::commit_products();
     ptx::wait_products<0>();
     ptx::pin(rows.out);
@@ -230,14 +312,14 @@ class Sm90Consumer {
     store_rows(args_.common, tile.item, row, tile.num_rows, lane_, rows);
   }
 
-  // Scores and weights of the next page while the values of this one are multiplied.
-  __device__ PageNote next_page(TokenWindow window, ptx::FragmentC (&scores)[kKeyTiles],
-                                uint32_t (&weights)[2][kKeyTiles], RowPair<kHeadDim>* rows) {
+  // Scores and weights of the next step while the values of this one are multiplied.
+  __device__ StepNote next_step(TokenWindow window, ptx::FragmentC (&scores)[kTiles],
+                                uint32_t (&weights)[2][kTiles], RowPair<kHeadDim>* rows) {
     const auto values = ring_;
     ring_.advance();
-    const PageNote note = wait_keys();
+    const StepNote note = wait_keys();
     ptx::wait(&shared_.values_full[values.stage], values.parity);
-    const auto next_keys = ptx::rows_are_columns(stage().keys);
+    const auto next_keys = keys_of(stage());
     const auto this_values = values_of(shared_.stages[values.stage]);
     wait_turn();
     ptx::pin(weights);
@@ -261,31 +343,46 @@ class Sm90Consumer {
     return note;
   }
 
-  __device__ float2 weigh(const PageNote& note, TokenWindow window,
-                          ptx::FragmentC (&scores)[kKeyTiles], RowPair<kHeadDim>* rows) {
+  __device__ float2 weigh(const StepNote& note, TokenWindow window,
+                          ptx::FragmentC (&scores)[kTiles], RowPair<kHeadDim>* rows) {
     if (note.is_boundary) {
       ptx::wait(&shared_.values_full[ring_.stage], ring_.parity);
-      const uint64_t bad = clean_values<kHeadDim>(&shared_, stage().values);
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const uint64_t visible = visible_keys(note.page_idx, rows->position[i], window);
-        mask_row(visible, i, lane_ % 4, scores);
-        if ((visible & bad) != 0) rows->is_nan[i] = true;
-      }
+      mask_page<0>(note, window, scores, rows);
+      if constexpr (kPages == 2) mask_page<1>(note, window, scores, rows);
     }
     const float upper = weigh_row(0, scores, rows);
     const float lower = weigh_row(1, scores, rows);
     return {upper, lower};
   }
 
-  // And the column of ones.
-  __device__ static ptx::SharedOperand values_of(const typename SharedMemory::Stage& stage) {
-    return ptx::rows_are_k(stage.values, kBoxBytes);
+  template <int kPage>
+  __device__ void mask_page(const StepNote& note, TokenWindow window,
+                            ptx::FragmentC (&scores)[kTiles], RowPair<kHeadDim>* rows) {
+    const uint64_t bad = clean_values<kHeadDim>(&shared_, stage().values[kPage]);
+    const uint64_t visited = (note.visited >> kPage & 1) != 0 ? ~uint64_t{0} : 0;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const uint64_t visible =
+          visited & visible_keys(note.first_page + kPage, rows->position[i], window);
+      mask_row<kPage>(visible, i, lane_ % 4, scores);
+      if ((visible & bad) != 0) rows->is_nan[i] = true;
+    }
+  }
+
+  using AllPages = std::make_index_sequence<kPages>;
+  __device__ static StepOperands<kHeadDim> keys_of(const typename SharedMemory::Stage& stage) {
+    return cuda::keys_of<kHeadDim>(stage.keys, AllPages());
+  }
+  __device__ static StepOperands<kHeadDim> values_of(const typename SharedMemory::Stage& stage) {
+    return cuda::values_of<kHeadDim>(stage.values, AllPages());
   }
   __device__ typename SharedMemory::Stage& stage() { return shared_.stages[ring_.stage]; }
-  __device__ PageNote wait_keys() {
+  // The lane that reads the note also tells that the stage is free.
+  __device__ StepNote wait_keys() {
     ptx::wait(&shared_.keys_full[ring_.stage], ring_.parity);
-    return shared_.notes[ring_.stage];
+    uint32_t word = 0;
+    if (lane_ == 0) word = shared_.notes[ring_.stage];
+    return StepNote::unpack(__shfl_sync(kAllLanes, word, 0));
   }
   // Every warp tells that it needs this stage no longer.
   __device__ void free(ptx::Barrier* barriers) { free_stage(&barriers[ring_.stage]); }
