@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/common/arrivals.cuh"
 #include "kernels/cuda/common/paged_kv.cuh"
 #include "kernels/cuda/common/plain_row.cuh"
 #include "kernels/cuda/decode_attention/config.h"
@@ -65,21 +66,6 @@ __device__ inline void merge_warps(const DecodeArgs& args, const DecodeMerge<kHe
     write_result<kHeadDim>(args, first_row + head, work.split, work.num_splits == 1, channel, out,
                            all);
   }
-}
-
-// Whether this CTA is the last of `expected` to arrive; what the others wrote before is then
-// visible, in L2. The counter is 0 before the first and after the last. By all threads.
-__device__ inline bool arrives_last(uint32_t* counter, int expected) {
-  __shared__ bool is_last;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    __threadfence();
-    const auto last = static_cast<uint32_t>(expected - 1);
-    is_last = atomicInc(counter, last) == last;
-    __threadfence();
-  }
-  __syncthreads();
-  return is_last;
 }
 
 // Slots that merge_slots reads at once; how many do not exist is no matter.

@@ -19,6 +19,8 @@
 #include "kernels/cuda/decode_attention/combine.cuh"
 #include "kernels/cuda/decode_attention/fragments.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
+#include "kernels/cuda/ptx/streamed_copy.cuh"
 
 namespace lserve::cuda {
 
@@ -32,6 +34,7 @@ struct TokenRange {
 template <typename Layout>
 __device__ inline void start_copy(const std::byte* tile, int first_token, TokenRange range,
                                   int lane, DecodeStage<Layout>* stage) {
+  const uint64_t policy = ptx::evict_first_policy();  // a step reads a page once
   using Rows = DecodeRows<Layout>;
   constexpr int kTokens = DecodeStage<Layout>::kTokens;
   const uint32_t keys = ptx::shared_address(stage->keys);
@@ -46,8 +49,8 @@ __device__ inline void start_copy(const std::byte* tile, int first_token, TokenR
     // Rows::at(row, lane % kUnits): the turns of a power of two and of what is below it add up.
     const int at = (first_at ^ Rows::turn(i * kRows) * 16) + i * kWarpSize * 16;
     const bool read = range.begin <= row && row < range.end;
-    ptx::cp_async_16(keys + at, from + Layout::kKeys + i * kWarpSize * 16, read);
-    ptx::cp_async_16(values + at, from + Layout::kValues + i * kWarpSize * 16, read);
+    ptx::streamed_copy_16(keys + at, from + Layout::kKeys + i * kWarpSize * 16, read, policy);
+    ptx::streamed_copy_16(values + at, from + Layout::kValues + i * kWarpSize * 16, read, policy);
   }
   if constexpr (Layout::kScaled) {
     constexpr int kUnits = kTokens * int{sizeof(KvScale)} / 16;
@@ -351,8 +354,9 @@ __global__ void __launch_bounds__(kDecodeThreads, kDecodeCtas<Layout>)
     if (work.split.num_spans == 0 || work.num_heads <= 0) return;
     attend_split(args, work, warp, lane, &shared, &state);
   }
-  __syncthreads();           // the stages are used up
-  const CtaWork work(args);  // again: registers are scarce above
+  ptx::let_next_grid_start();  // not before: it would take room and bandwidth
+  __syncthreads();             // the stages are used up
+  const CtaWork work(args);    // again: registers are scarce above
   state.softmax.add_up_lanes();
   const int g = lane / 4;
   if (g < work.num_heads) {
