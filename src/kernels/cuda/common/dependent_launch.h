@@ -45,4 +45,12 @@ void launch_dependent(void (*kernel)(Parameters...), const LaunchShape& shape, b
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, parameters...));
 }
 
+// The same of a kernel that calls start_after_previous_grid().
+template <auto kKernel, typename Parameters>
+void launch_after_previous(const LaunchShape& shape, const Queue& queue,
+                           const Parameters& parameters) {
+  static const bool may_start_early = can_start_early(kKernel);
+  launch_dependent(kKernel, shape, may_start_early, queue, parameters);
+}
+
 }  // namespace lserve::cuda

@@ -21,6 +21,7 @@
 #include "kernels/cuda/page_scores/config.h"
 #include "kernels/cuda/page_scores/kernel.cuh"
 #include "kernels/cuda/ptx/cp_async.cuh"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
 #include "kernels/cuda/ptx/mma.cuh"
 #include "kernels/cuda/ptx/shared_address.cuh"
 
@@ -223,6 +224,7 @@ struct CodePages {
 template <int kHeadDim>
 __global__ void __launch_bounds__(kScoreThreads, kCodeCtas)
     page_scores_codes_kernel(PageScoreArgs args) {
+  ptx::start_after_previous_grid();
   __shared__ CodeScoreSharedMemory<kHeadDim> shared;
   const PageScoreWork item = args.work[blockIdx.x];
   const int32_t item_pages = (item.kv_len + kPageSize - 1) / kPageSize;

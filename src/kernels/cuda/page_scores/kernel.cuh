@@ -16,6 +16,7 @@
 #include "kernels/cuda/common/numbers.cuh"
 #include "kernels/cuda/page_scores/config.h"
 #include "kernels/cuda/ptx/cp_async.cuh"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
 #include "kernels/cuda/ptx/shared_address.cuh"
 
 namespace lserve::cuda {
@@ -236,6 +237,7 @@ struct PageRounds {
 template <int kHeadDim, int kHeads, PageScore kScore>
 __global__ void __launch_bounds__(kScoreThreads, score_ctas(kHeads))
     page_scores_kernel(PageScoreArgs args) {
+  ptx::start_after_previous_grid();
   __shared__ PageScoreSharedMemory<kHeads, kScore> shared;
   const PageScoreWork item = args.work[blockIdx.x];
   const int32_t item_pages = (item.kv_len + kPageSize - 1) / kPageSize;

@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "base/checked_math.h"
-#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/dependent_launch.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/page_scores/codes_kernel.cuh"
 #include "kernels/cuda/page_scores/kernel.cuh"
@@ -13,21 +13,20 @@ namespace lserve::cuda {
 namespace {
 
 template <auto kKernel>
-void launch(const PageScoreArgs& args, dim3 grid, cudaStream_t stream) {
+void launch(const PageScoreArgs& args, dim3 grid, const Queue& queue) {
   // Copies under way need all the shared memory that there is; the rest of a kernel needs no cache.
   static const cudaError_t preferred = cudaFuncSetAttribute(
       kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
   CUDA_CHECK(preferred);
-  kKernel<<<grid, kScoreThreads, 0, stream>>>(args);
-  CUDA_CHECK(cudaGetLastError());
+  launch_after_previous<kKernel>({grid, kScoreThreads}, queue, args);
 }
 
 template <int kHeadDim, int kHeads>
-void launch(const PageScoreArgs& args, PageScore score, dim3 grid, cudaStream_t stream) {
+void launch(const PageScoreArgs& args, PageScore score, dim3 grid, const Queue& queue) {
   if (score == PageScore::kMinMax) {
-    launch<page_scores_kernel<kHeadDim, kHeads, PageScore::kMinMax>>(args, grid, stream);
+    launch<page_scores_kernel<kHeadDim, kHeads, PageScore::kMinMax>>(args, grid, queue);
   } else {
-    launch<page_scores_kernel<kHeadDim, kHeads, PageScore::kMeanStd>>(args, grid, stream);
+    launch<page_scores_kernel<kHeadDim, kHeads, PageScore::kMeanStd>>(args, grid, queue);
   }
 }
 
@@ -46,16 +45,16 @@ int32_t choose_pages_per_warp(int32_t least, int64_t num_pages, int num_sms) {
 // Registers for as many heads as the largest item has, up to 8.
 template <int kHeadDim>
 void choose(const PageScoreArgs& args, const PagedKvView& kv, int32_t max_q_heads, dim3 grid,
-            cudaStream_t stream) {
+            const Queue& queue) {
   if (kv.stats_format == KeyStatsFormat::kInt8) {
     CHECK_EQ(kv.codes_block_bytes(), int64_t{CodeBlock<kHeadDim>::kBytes});
-    return launch<page_scores_codes_kernel<kHeadDim>>(args, grid, stream);
+    return launch<page_scores_codes_kernel<kHeadDim>>(args, grid, queue);
   }
   const PageScore score = kv.page_score;
-  if (max_q_heads == 1) return launch<kHeadDim, 1>(args, score, grid, stream);
-  if (max_q_heads == 2) return launch<kHeadDim, 2>(args, score, grid, stream);
-  if (max_q_heads <= 4) return launch<kHeadDim, 4>(args, score, grid, stream);
-  launch<kHeadDim, 8>(args, score, grid, stream);
+  if (max_q_heads == 1) return launch<kHeadDim, 1>(args, score, grid, queue);
+  if (max_q_heads == 2) return launch<kHeadDim, 2>(args, score, grid, queue);
+  if (max_q_heads <= 4) return launch<kHeadDim, 4>(args, score, grid, queue);
+  launch<kHeadDim, 8>(args, score, grid, queue);
 }
 
 }  // namespace
@@ -90,9 +89,9 @@ void page_scores(const PageScoreParams& params, Context* context) {
   const int32_t chunks = ceil_div(params.max_num_pages, pages_per_warp * kScoreWarps);
   const dim3 grid(static_cast<unsigned>(num_items), static_cast<unsigned>(chunks));
   if (kv.head_dim == 64) {
-    choose<64>(args, kv, params.max_q_heads, grid, context->stream);
+    choose<64>(args, kv, params.max_q_heads, grid, *context);
   } else {
-    choose<128>(args, kv, params.max_q_heads, grid, context->stream);
+    choose<128>(args, kv, params.max_q_heads, grid, *context);
   }
 }
 

@@ -22,4 +22,11 @@ __device__ inline void let_next_grid_start() {
 #endif
 }
 
+// What a kernel begins with that does nothing before it may read what the kernels before wrote: the
+// launch itself is then over by the time they are done.
+__device__ inline void start_after_previous_grid() {
+  let_next_grid_start();
+  wait_for_previous_grid();
+}
+
 }  // namespace lserve::cuda::ptx

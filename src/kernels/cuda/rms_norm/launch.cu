@@ -3,10 +3,11 @@
 // The squares of large inputs are no floats: they are summed in float64, each thread its own
 // columns, then the threads in order. Which columns a thread has, the width alone decides.
 #include "base/check.h"
-#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/dependent_launch.h"
 #include "kernels/cuda/common/elements.h"
 #include "kernels/cuda/common/warp.cuh"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
 
 namespace lserve::cuda {
 
@@ -35,6 +36,7 @@ __device__ float4 scaled(float4 x, float scale, float4 w) {
 // Element: float or float4.
 template <typename Element>
 __global__ __launch_bounds__(kElementThreads) void rms_norm_kernel(RmsNormArgs args) {
+  ptx::start_after_previous_grid();
   constexpr int kWidth = sizeof(Element) / sizeof(float);
   const int64_t count = args.hidden / kWidth;
   const auto* x = reinterpret_cast<const Element*>(args.x + blockIdx.x * args.hidden);
@@ -58,14 +60,13 @@ void rms_norm(const RmsNormParams& params, Context* context) {
   if (params.x.dim(0) == 0) return;
   const RmsNormArgs args{params.x.as<float>(), params.weight.as<float>(), params.out.as<float>(),
                          hidden, params.epsilon};
-  const auto grid = static_cast<unsigned>(params.x.dim(0));
+  const LaunchShape shape{static_cast<unsigned>(params.x.dim(0)), kElementThreads};
   if (hidden % kVector == 0) {
     CHECK(vectors_fit(hidden, {args.x, args.weight, args.out}));
-    rms_norm_kernel<float4><<<grid, kElementThreads, 0, context->stream>>>(args);
+    launch_after_previous<rms_norm_kernel<float4>>(shape, *context, args);
   } else {
-    rms_norm_kernel<float><<<grid, kElementThreads, 0, context->stream>>>(args);
+    launch_after_previous<rms_norm_kernel<float>>(shape, *context, args);
   }
-  CUDA_CHECK(cudaGetLastError());
 }
 
 }  // namespace lserve::cuda

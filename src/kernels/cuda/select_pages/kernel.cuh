@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/common/paged_kv.cuh"
 #include "kernels/cuda/common/sort_key.cuh"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
 #include "kernels/cuda/select_pages/config.h"
 
 namespace lserve::cuda {
@@ -257,6 +258,7 @@ __device__ void select_best(const float* scores, int32_t count, int32_t k, int32
 
 // Not a template: `static` keeps it to the one file that launches it.
 static __global__ void __launch_bounds__(kSelectThreads) select_pages_kernel(SelectPagesArgs args) {
+  ptx::start_after_previous_grid();
   __shared__ SelectSharedMemory shared;
   const int item = blockIdx.x;
   const int32_t num_pages = args.num_pages[item];
@@ -279,6 +281,7 @@ static __global__ void __launch_bounds__(kSelectThreads) select_pages_kernel(Sel
 }
 
 static __global__ void __launch_bounds__(kGatherThreads) gather_spans_kernel(GatherSpansArgs args) {
+  ptx::start_after_previous_grid();
   const GatherSpansWork item = args.work[blockIdx.x];
   if (item.kv_len == 0) return;
   const int32_t num_pages = (item.kv_len + kPageSize - 1) / kPageSize;

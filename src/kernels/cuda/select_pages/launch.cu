@@ -1,6 +1,6 @@
 // Launchers of select_pages and gather_spans. Contract: kernels/select_pages.h.
 #include "base/check.h"
-#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/dependent_launch.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/select_pages/kernel.cuh"
 
@@ -23,16 +23,16 @@ SelectPagesArgs select_args(const SelectPagesParams& params) {
           .selected = params.selected.as<int32_t>()};
 }
 
-void launch(const SelectPagesArgs& args, size_t num_items, cudaStream_t stream) {
+void launch(const SelectPagesArgs& args, size_t num_items, const Queue& queue) {
   if (num_items == 0) return;
-  select_pages_kernel<<<static_cast<unsigned>(num_items), kSelectThreads, 0, stream>>>(args);
-  CUDA_CHECK(cudaGetLastError());
+  launch_after_previous<select_pages_kernel>({static_cast<unsigned>(num_items), kSelectThreads},
+                                             queue, args);
 }
 
 }  // namespace
 
 void select_pages(const SelectPagesParams& params, Context* context) {
-  launch(select_args(params), params.num_pages.size(), context->stream);
+  launch(select_args(params), params.num_pages.size(), *context);
 }
 
 void select_spans(const SelectSpansParams& params, Context* context) {
@@ -41,7 +41,7 @@ void select_spans(const SelectSpansParams& params, Context* context) {
   args.gather = params.gather.data();
   args.page_ids = params.page_ids.data();
   args.spans = params.spans.data();
-  launch(args, params.gather.size(), context->stream);
+  launch(args, params.gather.size(), *context);
 }
 
 void gather_spans(const GatherSpansParams& params, Context* context) {
@@ -52,8 +52,7 @@ void gather_spans(const GatherSpansParams& params, Context* context) {
                              .work = params.work.data(),
                              .spans = params.spans.data()};
   const auto grid = static_cast<unsigned>(params.work.size());
-  gather_spans_kernel<<<grid, kGatherThreads, 0, context->stream>>>(args);
-  CUDA_CHECK(cudaGetLastError());
+  launch_after_previous<gather_spans_kernel>({grid, kGatherThreads}, *context, args);
 }
 
 }  // namespace lserve::cuda

@@ -1,8 +1,9 @@
 // SwiGLU, element by element. Contract: kernels/silu_mul.h.
 #include "base/check.h"
-#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/dependent_launch.h"
 #include "kernels/cuda/common/elements.h"
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
 
 namespace lserve::cuda {
 
@@ -25,6 +26,7 @@ __device__ float4 silu_times(float4 z, float4 up) {
 // Element: float or float4.
 template <typename Element>
 __global__ __launch_bounds__(kElementThreads) void silu_mul_kernel(SiluMulArgs args) {
+  ptx::start_after_previous_grid();
   constexpr int64_t kWidth = sizeof(Element) / sizeof(float);
   const int64_t i = int64_t{blockIdx.x} * kElementThreads + threadIdx.x;
   if (i >= args.count / kWidth) return;
@@ -41,13 +43,12 @@ void silu_mul(const SiluMulParams& params, Context* context) {
                          params.gate.shape.num_elements()};
   if (args.count == 0) return;
   if (vectors_fit(args.count, {args.gate, args.up, args.out})) {
-    const unsigned grid = element_ctas(args.count / kVector);
-    silu_mul_kernel<float4><<<grid, kElementThreads, 0, context->stream>>>(args);
+    const LaunchShape shape{element_ctas(args.count / kVector), kElementThreads};
+    launch_after_previous<silu_mul_kernel<float4>>(shape, *context, args);
   } else {
-    const unsigned grid = element_ctas(args.count);
-    silu_mul_kernel<float><<<grid, kElementThreads, 0, context->stream>>>(args);
+    const LaunchShape shape{element_ctas(args.count), kElementThreads};
+    launch_after_previous<silu_mul_kernel<float>>(shape, *context, args);
   }
-  CUDA_CHECK(cudaGetLastError());
 }
 
 }  // namespace lserve::cuda

@@ -12,6 +12,7 @@
 
 #include "kernels/cuda/common/kv_vector.cuh"
 #include "kernels/cuda/common/rotation.cuh"
+#include "kernels/cuda/ptx/grid_dependency.cuh"
 #include "kernels/cuda/write_kv/config.h"
 #include "kernels/write_kv.h"
 
@@ -244,6 +245,7 @@ __device__ void store_run(const WriteKvArgs& args, const WriteKvPool& pool, int6
 
 template <typename Layout>
 __global__ void __launch_bounds__(kWriteKvThreads, kWriteKvCtas) write_kv_kernel(WriteKvArgs args) {
+  ptx::start_after_previous_grid();
   const int lane = threadIdx.x % kWarpSize;
   int64_t index = int64_t{blockIdx.x} * kWriteKvWarps + threadIdx.x / kWarpSize;
   const int64_t q_rows = args.num_tokens * args.num_q_heads;

@@ -1,6 +1,6 @@
 // Launcher of write_kv and rope_write_kv. Contract: kernels/write_kv.h.
 #include "base/check.h"
-#include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/dependent_launch.h"
 #include "kernels/cuda/common/elements.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/write_kv/kernel.cuh"
@@ -52,8 +52,8 @@ void launch(const WriteKvArgs& args, const PagedKvView& kv, Context* context) {
   if (warps == 0) return;
   const auto grid = static_cast<unsigned>((warps + kWriteKvWarps - 1) / kWriteKvWarps);
   visit_layout(kv.format, kv.head_dim, [&](auto layout) {
-    write_kv_kernel<decltype(layout)><<<grid, kWriteKvThreads, 0, context->stream>>>(args);
-    CUDA_CHECK(cudaGetLastError());
+    launch_after_previous<write_kv_kernel<decltype(layout)>>({grid, kWriteKvThreads}, *context,
+                                                             args);
   });
 }
 
