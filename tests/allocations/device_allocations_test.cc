@@ -48,7 +48,7 @@ struct Counts {
 
 class DeviceAllocations : public ::testing::TestWithParam<Case> {
  protected:
-  static constexpr int64_t kSequences = 3;
+  static constexpr int64_t kSequences = 4;  // three of them are padded to four
   static constexpr int64_t kContext = 8192;
 
   void SetUp() override {

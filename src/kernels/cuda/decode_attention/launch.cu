@@ -1,5 +1,4 @@
 // Launcher of decode attention. Contract: kernels/decode_attention.h.
-#include <bit>
 #include <numbers>
 
 #include "base/check.h"
@@ -78,9 +77,7 @@ void decode_attention(const DecodeAttentionParams& params, Context* context) {
 }
 
 void size_decode_attention(const ScratchLimits& limits, ScratchSizes* sizes) {
-  // Room for callers whose max_spans is rounded up to a power of two only afterwards.
-  const auto spans = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(limits.num_spans)));
-  const int64_t splits = most_splits_of(static_cast<int>(spans));
+  const int64_t splits = most_splits_of(static_cast<int>(limits.num_spans));
   if (splits <= 1) return;
   sizes->partials =
       static_cast<size_t>(limits.num_q_heads * partial_bytes(splits, limits.head_dim));
