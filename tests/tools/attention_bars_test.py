@@ -57,6 +57,13 @@ class AttentionBarsTest(unittest.TestCase):
         self.assertIn("holds  6.154 ratio <= 8 select_pages: 1M over 128K", printed)
         self.assertIn("1 hold, 1 are missed", printed)
 
+    def test_recall_is_judged_by_the_record_of_real_keys(self):
+        metric = f"{attention_bars.REAL_KEYS[0]}, recall of the 16-bit selection"
+        for value, holds in ((0.97, True), (0.9699, False)):
+            rows = [{"metric": metric, "value": value, "unit": "fraction"}]
+            _, record, _ = judge({"quality_key_stats": rows})
+            self.assertEqual(figure(record, f"statistics of 8 bits: {metric}")["holds"], holds)
+
     def test_a_bar_at_its_limit_holds(self):
         _, record, _ = judge({"cuda_selector": [row(SELECT.format(131072), 6)]})
         self.assertTrue(figure(record, "select_pages, 4 heads, 128K, batch 1")["holds"])
@@ -138,7 +145,7 @@ class AttentionBarsTest(unittest.TestCase):
         attention_bars.judge(Asked(Path("none")), attention_bars.all_bars())
         script = (Path(TOOLS).parent / "scripts/gpu").read_text()
         made = set(re.findall(r"^ *(?:SHAPE=\S+ )?kernels (\w+) ", script, re.MULTILINE))
-        self.assertLessEqual(asked, made | {"cuda_latency"})
+        self.assertLessEqual(asked, made | {"cuda_latency", "quality_key_stats"})
         self.assertIn("cuda_decode_mha", asked)
 
     def test_no_record_at_all(self):
