@@ -39,12 +39,12 @@ __device__ inline ptx::FragmentA second_depth(const uint4& upper, const uint4& l
 // x is two bf16, its nearest one and what that leaves: 16 bits and more of its 24. Products are
 // exact, their sums float32.
 struct Bf16Format {
-  static constexpr int kSegmentBytes = 128;
+  static constexpr int kSegmentBytes = 256;
   static constexpr int kUnitElements = 8;
   static constexpr int kMostTiles = 4;
   static constexpr int kTilesOfTwoCtas = 2;
-  static constexpr bool kThreeCtas = true;
-  static constexpr int kTilesAhead = 4;
+  static constexpr bool kThreeCtas = false;
+  static constexpr int kTilesAhead = 0;
   static constexpr bool kHasGroups = false;
   using Activation = float;
   using Value = float;

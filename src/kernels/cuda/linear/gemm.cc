@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -30,7 +31,8 @@ struct Tier {
 };
 constexpr std::array<Tier, 3> kTiers = {{{64, 48}, {256, 192}, {1024, 768}}};
 constexpr int kTrials = 12;           // candidates of a tier
-constexpr int64_t kTrialTokens = 72;  // rows of x of a trial
+constexpr int64_t kTrialTokens = 60;  // rows of x of a trial
+constexpr int64_t kMostTimedTokens = 768;
 constexpr uint32_t kRowAlignment = 16;
 
 uint32_t alignment_of_out(int64_t rows) {
@@ -89,16 +91,34 @@ struct Gemm::Plan {
   cublasLtMatrixLayout_t weight;
   cublasLtMatrixLayout_t x;
   cublasLtMatrixLayout_t out;
-  // The first that its tier allows.
-  const cublasLtMatmulAlgo_t& algorithm_of(uint64_t tokens) const {
-    for (size_t i = 0; i < kTiers.size(); ++i) {
-      if (tokens <= kTiers[i].most_tokens && of_tiers[i].has_value()) return *of_tiers[i];
+  // Whether cuBLASLt runs the algorithm with that many rows of x: what it needs may depend on them.
+  bool serves(void* handle, const cublasLtMatmulAlgo_t& a, uint64_t tokens) {
+    set_tokens(tokens);
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublasLtMatmulAlgoCheck(static_cast<cublasLtHandle_t>(handle), product, weight, x, out,
+                                   out, &a, &result) == CUBLAS_STATUS_SUCCESS &&
+           result.workspaceSize <= kGemmWorkspace;
+  }
+
+  // The first that its tier allows and that serves them.
+  const cublasLtMatmulAlgo_t& algorithm_of(void* handle, uint64_t tokens) {
+    if (tokens > kTiers.back().most_tokens) return algorithm;
+    const auto known = chosen.find(tokens);
+    if (known != chosen.end()) return *known->second;
+    const cublasLtMatmulAlgo_t* found = &algorithm;
+    for (size_t i = kTiers.size(); i-- > 0;) {
+      if (tokens <= kTiers[i].most_tokens && of_tiers[i].has_value() &&
+          serves(handle, *of_tiers[i], tokens)) {
+        found = &*of_tiers[i];
+      }
     }
-    return algorithm;
+    chosen.emplace(tokens, found);
+    return *found;
   }
 
   cublasLtMatmulAlgo_t algorithm{};  // for any number of rows
   std::array<std::optional<cublasLtMatmulAlgo_t>, kTiers.size()> of_tiers;
+  std::map<uint64_t, const cublasLtMatmulAlgo_t*> chosen;  // by numbers of rows of x
 };
 
 namespace {
@@ -160,62 +180,108 @@ std::vector<cublasLtMatmulAlgo_t> Gemm::candidates(Plan* plan, int64_t rows, uin
                                      plan->out, preference, kCandidates, found.data(), &count);
   CUBLAS_CHECK(cublasLtMatmulPreferenceDestroy(preference));
   if (asked != CUBLAS_STATUS_SUCCESS) return {};
-  const auto serves = [&](const cublasLtMatmulAlgo_t& algorithm, uint64_t tokens) {
-    plan->set_tokens(tokens);
-    cublasLtMatmulHeuristicResult_t result{};
-    return cublasLtMatmulAlgoCheck(handle, plan->product, plan->weight, plan->x, plan->out,
-                                   plan->out, &algorithm, &result) == CUBLAS_STATUS_SUCCESS &&
-           result.workspaceSize <= kGemmWorkspace;
-  };
   std::vector<cublasLtMatmulAlgo_t> good;
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
     if (found[i].state != CUBLAS_STATUS_SUCCESS) continue;
     const cublasLtMatmulAlgo_t& algorithm = found[i].algo;
-    if (sums_in_one_order(algorithm) && serves(algorithm, usual) &&
-        std::ranges::all_of(others, [&](uint64_t n) { return serves(algorithm, n); })) {
+    const auto serves = [&](uint64_t n) { return plan->serves(handle_, algorithm, n); };
+    if (sums_in_one_order(algorithm) && serves(usual) && std::ranges::all_of(others, serves)) {
       good.push_back(algorithm);
     }
   }
   return good;
 }
 
+namespace {
+
+// Times what is queued on a stream.
+class Stopwatch {
+ public:
+  explicit Stopwatch(CUstream_st* stream) : stream_(stream) {
+    CUDA_CHECK(cudaEventCreate(&begin_));
+    CUDA_CHECK(cudaEventCreate(&end_));
+  }
+  ~Stopwatch() {
+    static_cast<void>(cudaEventDestroy(begin_));
+    static_cast<void>(cudaEventDestroy(end_));
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+  // The least of a few runs.
+  template <typename Run>
+  float least_of(const Run& run) {
+    constexpr int kRuns = 4;
+    float least = 0;
+    for (int i = 0; i < kRuns; ++i) {
+      CUDA_CHECK(cudaEventRecord(begin_, stream_));
+      run();
+      CUDA_CHECK(cudaEventRecord(end_, stream_));
+      CUDA_CHECK(cudaEventSynchronize(end_));
+      float ms = 0;
+      CUDA_CHECK(cudaEventElapsedTime(&ms, begin_, end_));
+      least = i == 0 ? ms : std::min(least, ms);
+    }
+    return least;
+  }
+
+ private:
+  CUstream_st* stream_;
+  cudaEvent_t begin_ = nullptr;
+  cudaEvent_t end_ = nullptr;
+};
+
+}  // namespace
+
 // Both products are made of the same random numbers; what has other sums on any of them is not
-// taken. So it does not show which algorithm there is, and none is no failure.
+// taken, and of the rest the fastest. So it does not show which one that is, and none is no
+// failure.
 void Gemm::find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t columns) const {
   const auto size = static_cast<size_t>(kTrialTokens * rows);
   auto x =
-      allocate_device(static_cast<size_t>(kTrialTokens * columns) * sizeof(bf16), trial.stream);
-  auto out = allocate_device(size * sizeof(float) + kGemmWorkspace, trial.stream);
-  if (!x.ok() || !out.ok()) return;
+      allocate_device(static_cast<size_t>(kMostTimedTokens * columns) * sizeof(bf16), trial.stream);
+  auto out =
+      allocate_device(static_cast<size_t>(kMostTimedTokens * rows) * sizeof(float), trial.stream);
+  auto workspace = allocate_device(kGemmWorkspace, trial.stream);
+  if (!x.ok() || !out.ok() || !workspace.ok()) return;
   fill_random(trial.weight, rows * columns, 1, 1.0F, trial.stream);
-  fill_random(x->as<bf16>(), kTrialTokens * columns, 2, 1.0F, trial.stream);
-  const GemmArgs args{.x = x->as<bf16>(),
-                      .num_tokens = kTrialTokens,
-                      .weight = trial.weight,
-                      .rows = rows,
-                      .columns = columns,
-                      .out = out->as<float>(),
-                      .accumulate = false,
-                      .workspace = out->as<std::byte>() + size * sizeof(float)};
+  fill_random(x->as<bf16>(), kMostTimedTokens * columns, 2, 1.0F, trial.stream);
+  GemmArgs args{.x = x->data(),
+                .num_tokens = kTrialTokens,
+                .weight = trial.weight,
+                .rows = rows,
+                .columns = columns,
+                .out = out->data(),
+                .accumulate = false,
+                .workspace = workspace->data()};
   const auto sums_of = [&](const cublasLtMatmulAlgo_t& algorithm) {
+    args.num_tokens = kTrialTokens;
     std::vector<float> sums(size);
-    CUDA_CHECK(cudaMemsetAsync(args.workspace, 0, kGemmWorkspace, trial.stream));
     multiply(*plan, algorithm, args, trial.stream);
     CUDA_CHECK(cudaMemcpyAsync(sums.data(), args.out, size * sizeof(float), cudaMemcpyDeviceToHost,
                                trial.stream));
     CUDA_CHECK(cudaStreamSynchronize(trial.stream));
     return sums;
   };
+  Stopwatch watch(trial.stream);
+  const auto seconds_of = [&](const cublasLtMatmulAlgo_t& algorithm, uint64_t tokens) {
+    args.num_tokens = static_cast<int64_t>(tokens);
+    return watch.least_of([&] { multiply(*plan, algorithm, args, trial.stream); });
+  };
   const std::vector<float> expected = sums_of(plan->algorithm);
   for (size_t i = 0; i < kTiers.size(); ++i) {
-    const std::array<uint64_t, 5> others = {1, 9, 64, kTrialTokens, kTiers[i].most_tokens};
-    auto list = candidates(plan, rows, kTiers[i].usual_tokens, others);
+    const uint64_t usual = kTiers[i].usual_tokens;
+    const std::array<uint64_t, 2> others = {kTrialTokens, kTiers[i].most_tokens};
+    auto list = candidates(plan, rows, usual, others);
     if (list.size() > kTrials) list.resize(kTrials);
+    float least = seconds_of(plan->algorithm, usual);
     for (const cublasLtMatmulAlgo_t& algorithm : list) {
       const std::vector<float> sums = sums_of(algorithm);
       if (std::memcmp(sums.data(), expected.data(), size * sizeof(float)) != 0) continue;
+      const float seconds = seconds_of(algorithm, usual);
+      if (seconds >= least) continue;
+      least = seconds;
       plan->of_tiers[i] = algorithm;
-      break;
     }
   }
 }
@@ -258,7 +324,8 @@ void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.x) % kRowAlignment, 0U);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.weight) % kRowAlignment, 0U);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.out) % alignment_of_out(args.rows), 0U);
-  multiply(*plan, plan->algorithm_of(static_cast<uint64_t>(args.num_tokens)), args, stream);
+  multiply(*plan, plan->algorithm_of(handle_, static_cast<uint64_t>(args.num_tokens)), args,
+           stream);
 }
 
 }  // namespace lserve::cuda
