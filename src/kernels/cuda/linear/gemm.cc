@@ -257,18 +257,21 @@ void Gemm::find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t 
   const auto sums_of = [&](const cublasLtMatmulAlgo_t& algorithm) {
     args.num_tokens = kTrialTokens;
     std::vector<float> sums(size);
-    multiply(*plan, algorithm, args, trial.stream);
+    if (!multiply(*plan, algorithm, args, trial.stream)) return std::vector<float>();
     CUDA_CHECK(cudaMemcpyAsync(sums.data(), args.out, size * sizeof(float), cudaMemcpyDeviceToHost,
                                trial.stream));
     CUDA_CHECK(cudaStreamSynchronize(trial.stream));
     return sums;
   };
   Stopwatch watch(trial.stream);
+  bool served = true;
   const auto seconds_of = [&](const cublasLtMatmulAlgo_t& algorithm, uint64_t tokens) {
     args.num_tokens = static_cast<int64_t>(tokens);
-    return watch.least_of([&] { multiply(*plan, algorithm, args, trial.stream); });
+    return watch.least_of(
+        [&] { served = multiply(*plan, algorithm, args, trial.stream) && served; });
   };
   const std::vector<float> expected = sums_of(plan->algorithm);
+  if (expected.size() != size) return;
   for (size_t i = 0; i < kTiers.size(); ++i) {
     const uint64_t usual = kTiers[i].usual_tokens;
     const std::array<uint64_t, 2> others = {kTrialTokens, kTiers[i].most_tokens};
@@ -277,9 +280,11 @@ void Gemm::find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t 
     float least = seconds_of(plan->algorithm, usual);
     for (const cublasLtMatmulAlgo_t& algorithm : list) {
       const std::vector<float> sums = sums_of(algorithm);
+      if (sums.size() != size) continue;
       if (std::memcmp(sums.data(), expected.data(), size * sizeof(float)) != 0) continue;
+      served = true;
       const float seconds = seconds_of(algorithm, usual);
-      if (seconds >= least) continue;
+      if (!served || seconds >= least) continue;
       least = seconds;
       plan->of_tiers[i] = algorithm;
     }
@@ -304,7 +309,8 @@ bool Gemm::prepare(GemmType type, int64_t rows, int64_t columns, const GemmTrial
   return true;
 }
 
-void Gemm::multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
+// False where cuBLASLt refuses; nothing is queued then.
+bool Gemm::multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
                     CUstream_st* stream) const {
   plan.set_tokens(static_cast<uint64_t>(args.num_tokens));
   const std::array<float, 2> floats = {1, args.accumulate ? 1.0F : 0.0F};
@@ -312,10 +318,13 @@ void Gemm::multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const Gem
   const bool exact = args.type == GemmType::kInt8;
   const void* alpha = exact ? static_cast<const void*>(&integers[0]) : &floats[0];
   const void* beta = exact ? static_cast<const void*>(&integers[1]) : &floats[1];
-  CUBLAS_CHECK(cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), plan.product, alpha,
-                              args.weight, plan.weight, args.x, plan.x, beta, args.out, plan.out,
-                              args.out, plan.out, &algorithm, args.workspace, kGemmWorkspace,
-                              stream));
+  const cublasStatus_t status =
+      cublasLtMatmul(static_cast<cublasLtHandle_t>(handle_), plan.product, alpha, args.weight,
+                     plan.weight, args.x, plan.x, beta, args.out, plan.out, args.out, plan.out,
+                     &algorithm, args.workspace, kGemmWorkspace, stream);
+  if (status == CUBLAS_STATUS_INVALID_VALUE || status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
+  CUBLAS_CHECK(status);
+  return true;
 }
 
 void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
@@ -324,8 +333,12 @@ void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.x) % kRowAlignment, 0U);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.weight) % kRowAlignment, 0U);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.out) % alignment_of_out(args.rows), 0U);
-  multiply(*plan, plan->algorithm_of(handle_, static_cast<uint64_t>(args.num_tokens)), args,
-           stream);
+  const auto tokens = static_cast<uint64_t>(args.num_tokens);
+  const cublasLtMatmulAlgo_t& algorithm = plan->algorithm_of(handle_, tokens);
+  if (multiply(*plan, algorithm, args, stream)) return;
+  CHECK(&algorithm != &plan->algorithm && "cuBLASLt refuses what it promised");
+  plan->chosen[tokens] = &plan->algorithm;
+  CHECK(multiply(*plan, plan->algorithm, args, stream));
 }
 
 }  // namespace lserve::cuda

@@ -68,7 +68,7 @@ class Gemm {
   std::vector<cublasLtMatmulAlgo_t> candidates(Plan* plan, int64_t rows, uint64_t usual,
                                                std::span<const uint64_t> others) const;
   void find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t columns) const;
-  void multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
+  bool multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
                 CUstream_st* stream) const;
 
   void* handle_ = nullptr;
