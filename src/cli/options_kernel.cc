@@ -35,6 +35,13 @@ constexpr std::array<std::pair<std::string_view, KvFormat>, 4> kFormats = {{
     {"int4", KvFormat::kInt4},
 }};
 
+constexpr std::array<std::pair<std::string_view, WeightFormat>, 5> kWeights = {{
+    {"bf16", WeightFormat::kBF16},
+    {"w8a8", WeightFormat::kW8A8},
+    {"fp8", WeightFormat::kFp8},
+    {"w4a8", WeightFormat::kW4A8},
+    {"w4a16", WeightFormat::kW4A16},
+}};
 constexpr std::array<std::pair<std::string_view, BlockLists>, 3> kBlockLists = {{
     {"random", BlockLists::kRandom},
     {"vertical-slash", BlockLists::kVerticalSlash},
@@ -111,6 +118,10 @@ std::vector<KernelCase> kernel_cases(const CommandLine& options) {
     if (op.has(KernelDim::kKvFormat)) {
       multiply<std::string>(&cases, options.get_texts("kv-cache-dtype"),
                             [](auto* c, const auto& w) { c->kv_format = by_word(kFormats, w); });
+    }
+    if (op.has(KernelDim::kWeights)) {
+      multiply<std::string>(&cases, options.get_texts("weights"),
+                            [](auto* c, const auto& w) { c->weights = by_word(kWeights, w); });
     }
     if (op.has(KernelDim::kContext)) {
       multiply<int64_t>(&cases, options.get_ints("context"),

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/strings.h"
+#include "quant/quantise_weight.h"
 #include "quant/random_values.h"
 
 namespace lserve {
@@ -15,6 +16,27 @@ const float kUnitScale = std::sqrt(3.0F);  // uniform in [-s, s): of variance s^
 
 // Beyond any memory, and safe to convert.
 constexpr double kLargest = 9e18;
+
+constexpr int64_t kDifferentRows = 64;
+
+std::vector<std::byte> rows_in(WeightFormat format, int64_t rows, int64_t columns, uint64_t seed,
+                               float scale) {
+  const auto size = static_cast<size_t>(row_bytes(format, static_cast<uint64_t>(columns)).value());
+  std::vector<std::byte> data(static_cast<size_t>(rows) * size);
+  std::vector<float> row(static_cast<size_t>(columns));
+  for (int64_t r = 0; r < rows; ++r) {
+    std::byte* to = data.data() + static_cast<size_t>(r) * size;
+    if (r >= kDifferentRows) {
+      std::copy_n(to - static_cast<size_t>(kDifferentRows) * size, size, to);
+      continue;
+    }
+    for (size_t c = 0; c < row.size(); ++c) {
+      row[c] = random_value(seed, static_cast<uint64_t>(r) * row.size() + c, scale);
+    }
+    quantise_row(format, row, {to, size});
+  }
+  return data;
+}
 
 uint64_t whole_bytes(double bytes) { return static_cast<uint64_t>(std::min(bytes, kLargest)); }
 
@@ -60,10 +82,15 @@ Result<float*> BenchMemory::random(int64_t count) {
   return data;
 }
 
-Result<const Weight*> BenchMemory::random_weight(int64_t rows, int64_t columns) {
+Result<const Weight*> BenchMemory::random_weight(int64_t rows, int64_t columns,
+                                                 WeightFormat format) {
   const float scale = kUnitScale / std::sqrt(static_cast<float>(columns));
   const uint64_t seed = seed_ + weights_.size() + 1;
-  ASSIGN_OR_RETURN(Weight weight, backend_.make_random_weight(rows, columns, seed, scale));
+  auto made = is_row_quantised(format)
+                  ? backend_.load_weight(
+                        {format, rows, columns, rows_in(format, rows, columns, seed, scale)})
+                  : backend_.make_random_weight(rows, columns, seed, scale);
+  ASSIGN_OR_RETURN(Weight weight, std::move(made));
   weights_.push_back(std::make_unique<Weight>(std::move(weight)));
   return weights_.back().get();
 }

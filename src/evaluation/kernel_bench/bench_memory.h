@@ -38,7 +38,9 @@ class BenchMemory {
     backend_.upload(data, host.data(), host.size() * sizeof(T));
     return std::span<T>(static_cast<T*>(data), host.size());
   }
-  Result<const Weight*> random_weight(int64_t rows, int64_t columns);
+  // In bf16, or in a row format: then only the first 64 rows differ.
+  Result<const Weight*> random_weight(int64_t rows, int64_t columns,
+                                      WeightFormat format = WeightFormat::kBF16);
 
   Backend& backend() const { return backend_; }
 

@@ -11,6 +11,7 @@
 #include "attention/attention_config.h"
 #include "evaluation/kernel_bench/block_lists.h"
 #include "quant/kv_format.h"
+#include "quant/weight_format.h"
 
 namespace lserve {
 
@@ -22,6 +23,7 @@ enum class KernelDim : uint32_t {
   kAttention = 8,  // which heads stream, whether pages are selected
   kKvFormat = 16,  // how keys and values are stored
   kBlocks = 32,    // which key blocks are left out, and which prompts come in the same call
+  kWeights = 64,   // how matrices are stored
 };
 
 struct KernelOp {
@@ -38,7 +40,7 @@ constexpr uint32_t operator|(uint32_t a, KernelDim b) { return a | static_cast<u
 inline constexpr std::array kKernelOps = {
     KernelOp{"embed", 0U | KernelDim::kTokens},
     KernelOp{"rms_norm", 0U | KernelDim::kTokens},
-    KernelOp{"linear", 0U | KernelDim::kTokens},
+    KernelOp{"linear", KernelDim::kTokens | KernelDim::kWeights},
     KernelOp{"silu_mul", 0U | KernelDim::kTokens},
     KernelOp{"rope", 0U | KernelDim::kTokens},
     KernelOp{"write_kv", KernelDim::kTokens | KernelDim::kKvFormat},
@@ -71,6 +73,7 @@ struct KernelCase {
   AttentionConfig attention;
   double streaming_fraction = 0.5;  // of the KV heads, where the mode has any that stream
   KvFormat kv_format = KvFormat::kBF16;
+  WeightFormat weights = WeightFormat::kBF16;  // or a row format
   int32_t skip_percent = 0;  // of the key blocks of heads that do not stream (block_lists.h)
   BlockLists block_lists = BlockLists::kRandom;
   std::vector<int64_t> beside;  // tokens of whole prompts that are read in the same call

@@ -56,7 +56,7 @@ Result<PreparedKernel> prepare(Backend& backend, const Projection& p, const Shap
   const auto m = static_cast<double>(tokens);
   double held = 0;
   for (const int64_t n : p.rows) {
-    held += static_cast<double>(backend.weight_bytes(WeightFormat::kBF16, n, p.columns));
+    held += static_cast<double>(backend.weight_bytes(c.settings.weights, n, p.columns));
   }
   PreparedKernel kernel;
   const double activations = 4 * m * (columns + rows);
@@ -74,7 +74,8 @@ Result<PreparedKernel> prepare(Backend& backend, const Projection& p, const Shap
     std::vector<LinearOutput>& outputs = data->outputs.emplace_back();
     float* next = out;
     for (const int64_t n : p.rows) {
-      ASSIGN_OR_RETURN(const Weight* weight, data->memory.random_weight(n, p.columns));
+      ASSIGN_OR_RETURN(const Weight* weight,
+                       data->memory.random_weight(n, p.columns, c.settings.weights));
       outputs.push_back(
           {.weight = weight, .out = TensorView(next, {tokens, n}), .accumulate = p.accumulate});
       next += tokens * n;
@@ -100,12 +101,15 @@ Result<PreparedKernel> prepare(Backend& backend, const Projection& p, const Shap
 
 KernelWorkloads linear_workloads(const ShapedCase& c) {
   KernelWorkloads list;
+  const WeightFormat weights = c.settings.weights;
+  const std::string format =
+      weights == WeightFormat::kBF16 ? "" : cat(" ", weight_format_name(weights));
   for (const Projection& p : projections(c)) {
-    list.push_back(
-        {.op = "linear",
-         .what = cat(p.name, " ", p.total_rows(), " x ", p.columns, ", ", rows_text(c.tokens)),
-         .vendor = ProductProblem{p.total_rows(), p.columns, c.tokens},
-         .prepare = [p, c](Backend& backend) { return prepare(backend, p, c); }});
+    list.push_back({.op = "linear",
+                    .what = cat(p.name, " ", p.total_rows(), " x ", p.columns, format, ", ",
+                                rows_text(c.tokens)),
+                    .vendor = ProductProblem{p.total_rows(), p.columns, c.tokens},
+                    .prepare = [p, c](Backend& backend) { return prepare(backend, p, c); }});
   }
   return list;
 }
