@@ -69,6 +69,14 @@ lserve::SentencePieceWriter piece_types() {
   return w;
 }
 
+// A config.json that declares low-bit weights.
+std::string low_bit_config() {
+  std::string config = lserve::tiny_hf_config();
+  config.pop_back();
+  return config + R"(, "quantization_config": {"quant_method": "lserve", "version": 1,
+    "layers": "w4a8", "head": "w8a8", "group_size": 128}})";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -93,6 +101,7 @@ int main(int argc, char** argv) {
                   write(root / "tokenizer_model/piece_types", piece_types().build()) &&
                   write(root / "config/llama", lserve::tiny_hf_config()) &&
                   write(root / "config/mistral", lserve::tiny_hf_config("MistralForCausalLM")) &&
-                  write(root / "config/qwen2", lserve::tiny_hf_config("Qwen2ForCausalLM"));
+                  write(root / "config/qwen2", lserve::tiny_hf_config("Qwen2ForCausalLM")) &&
+                  write(root / "config/low_bit", low_bit_config());
   return ok ? 0 : 1;
 }
