@@ -21,11 +21,11 @@ struct MemoryInputs {
   HeadPattern pattern;
   KvFormat kv_format = KvFormat::kBF16;
   int64_t chunk = 512;
-  int64_t num_sequences = 1;         // at the same time, each with the whole context
-  int64_t resume_tokens = 0;         // EngineConfig
-  int64_t weight_bytes = 0;          // the adapter's included
-  int64_t low_rank_columns = 0;      // of the adapter (model/weights.h)
-  int64_t loader_bytes = 0;          // of the host, at once (model/weight_choice.h)
+  int64_t num_sequences = 1;     // at the same time, each with the whole context
+  int64_t resume_tokens = 0;     // EngineConfig
+  int64_t weight_bytes = 0;      // the adapter's included
+  int64_t low_rank_columns = 0;  // of the adapter (model/weights.h)
+  int64_t loader_bytes = 0;      // of the host, at once (model/weight_choice.h)
 
   // Tokens before the next one whose streaming pages a sequence keeps: the wider of the windows of
   // prefill and decode, always, because another prefill may follow (the next turn of a chat).
