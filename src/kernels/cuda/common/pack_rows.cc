@@ -60,8 +60,9 @@ float row_scale(const RowWeightLayout& layout, const RawWeight& raw, int64_t row
 void pack_group_scales(const RowWeightLayout& layout, const RawWeight& raw, int64_t block,
                        std::span<std::byte> to) {
   const int64_t groups = num_quant_groups(layout.columns);
-  const int64_t each = layout.groups_per_segment();
-  CHECK_EQ(to.size(), static_cast<size_t>(layout.segments() * kScaleRows * kRowScalesBytes));
+  const int64_t each = kSegmentGroups;
+  CHECK_EQ(to.size(),
+           static_cast<size_t>(layout.segments() * kScaleRows * layout.row_group_bytes()));
   std::fill(to.begin(), to.end(), std::byte{0});
   const int64_t first = block * kScaleRows;
   for (int64_t row = first; row < std::min(first + kScaleRows, layout.rows); ++row) {

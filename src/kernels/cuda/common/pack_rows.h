@@ -14,7 +14,7 @@ void pack_codes(const RowWeightLayout& layout, const RawWeight& raw, int64_t row
 // Its scale. REQUIRES: not w4a16.
 float row_scale(const RowWeightLayout& layout, const RawWeight& raw, int64_t row);
 // The scales of all groups of the rows from kScaleRows * block on; zeros for rows and groups that
-// do not exist. REQUIRES: a 4-bit format; to.size() == segments * kScaleRows * kRowScalesBytes.
+// do not exist. REQUIRES: a 4-bit format; to.size() == segments * kScaleRows * row_group_bytes.
 void pack_group_scales(const RowWeightLayout& layout, const RawWeight& raw, int64_t block,
                        std::span<std::byte> to);
 

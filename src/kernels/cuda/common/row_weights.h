@@ -3,10 +3,10 @@
 // First the codes, row after row at a pitch of whole 16 bytes, in the order of the file, zeros in
 // the gaps. Then, from a multiple of 256 bytes on, the scales of the rows, float32 (none of w4a16).
 // Then, likewise, the scales of the groups of the 4-bit formats: for each kScaleRows rows, for each
-// segment (kSegmentBytes of codes, or half that of w4a16) of a row, 8 bytes for each row:
-//   w4a8   {uint8 s2; int8 m} of each of the segment's 4 groups
-//   w4a16  {f16 s; f16 m} of each of the segment's 2 groups
-// which is how the kernel for few rows reads them: 512 bytes that belong together.
+// segment (kSegmentBytes of codes, two groups) of a row, 4 or 8 bytes for each row:
+//   w4a8   {uint8 s2; int8 m} of each group
+//   w4a16  {f16 s; f16 m} of each group
+// which is how the kernel for few rows reads them: 256 or 512 bytes that belong together.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@
 namespace lserve::cuda {
 
 inline constexpr int64_t kScaleRows = 64;
-inline constexpr int64_t kRowScalesBytes = 8;  // of a row and segment
-inline constexpr int64_t kSegmentBytes = 256;
+inline constexpr int64_t kSegmentBytes = 128;
+inline constexpr int64_t kSegmentGroups = kSegmentBytes * 2 / kQuantGroupSize;
 
 constexpr int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
@@ -34,15 +34,12 @@ struct RowWeightLayout {
   constexpr int64_t pitch() const { return round_up(code_bytes(), 16); }
   // Columns that fit into a pitch.
   constexpr int64_t padded_columns() const { return pitch() * (is_4_bit() ? 2 : 1); }
-  constexpr int64_t segment_bytes() const {
-    return format == WeightFormat::kW4A16 ? kSegmentBytes / 2 : kSegmentBytes;
-  }
+  // Of 4-bit formats.
   constexpr int64_t segments() const {
-    return is_4_bit() ? (pitch() + segment_bytes() - 1) / segment_bytes() : 0;
+    return is_4_bit() ? (pitch() + kSegmentBytes - 1) / kSegmentBytes : 0;
   }
-  constexpr int64_t groups_per_segment() const {
-    return segment_bytes() * 2 / kQuantGroupSize;  // of 4-bit formats
-  }
+  constexpr int64_t group_bytes() const { return format == WeightFormat::kW4A8 ? 2 : 4; }
+  constexpr int64_t row_group_bytes() const { return kSegmentGroups * group_bytes(); }
 
   constexpr int64_t row_scales_at() const { return round_up(rows * pitch(), 256); }
   constexpr int64_t group_scales_at() const {
@@ -50,12 +47,12 @@ struct RowWeightLayout {
     return round_up(row_scales_at() + (has_row_scales ? rows * 4 : 0), 256);
   }
   constexpr int64_t group_scales_bytes() const {
-    return round_up(rows, kScaleRows) * segments() * kRowScalesBytes;
+    return round_up(rows, kScaleRows) * segments() * row_group_bytes();
   }
-  // Where the 8 bytes of a row and segment lie, from group_scales_at().
+  // Where the scales of a row and segment lie, from group_scales_at().
   constexpr int64_t group_scale_at(int64_t row, int64_t segment) const {
     return ((row / kScaleRows * segments() + segment) * kScaleRows + row % kScaleRows) *
-           kRowScalesBytes;
+           row_group_bytes();
   }
   constexpr int64_t bytes() const { return group_scales_at() + group_scales_bytes(); }
 

@@ -59,7 +59,7 @@ __global__ __launch_bounds__(kElementThreads) void embed_rows_kernel(EmbedRowsAr
   for (int64_t c = threadIdx.x; c < layout.columns; c += kElementThreads) {
     const int q = code_of(layout, codes, c);
     const int64_t group = c / kQuantGroupSize;
-    const int64_t each = layout.groups_per_segment();
+    const int64_t each = kSegmentGroups;
     if (layout.format == WeightFormat::kW8A8) {
       out[c] = __fmul_rn(row_scale, static_cast<float>(q));
     } else if (layout.format == WeightFormat::kFp8) {

@@ -23,7 +23,7 @@ inline constexpr int kRowBytes = 128;  // of a row, in a stage of a warp's ring
 inline constexpr int kStageBytes = kRowBytes * kTileRows;
 inline constexpr int kStages = 4;
 inline constexpr int kRingBytes = kStages * kStageBytes;
-inline constexpr int kScalesBytes = kBlockRows * 8;  // of groups: of a segment of a block
+inline constexpr int kScalesBytes = kBlockRows * 8;  // room for those of the groups of a segment
 
 constexpr int64_t num_blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 constexpr int64_t num_slices(int64_t row_bytes, int64_t segment_bytes) {

@@ -22,11 +22,11 @@ struct GroupScales {
 
 // w4a8: exact, in int32. Halves of a register are columns 0, 2, 4, 6 and 1, 3, 5, 7 of 8.
 struct W4A8Format {
-  static constexpr int kSegmentBytes = 256;
+  static constexpr int kSegmentBytes = 128;
   static constexpr int kUnitElements = 32;
-  static constexpr int kMostTiles = 2;
+  static constexpr int kMostTiles = 4;
   static constexpr int kTilesOfTwoCtas = 1;
-  static constexpr bool kThreeCtas = false;
+  static constexpr bool kThreeCtas = true;
   static constexpr int kTilesAhead = 0;
   static constexpr bool kHasGroups = true;
   using Activation = int8_t;

@@ -27,6 +27,11 @@ template <typename Format>
 constexpr int kRowStages = Format::kSegmentBytes / kRowBytes;  // of a segment
 template <typename Format>
 constexpr int kSliceStages = kRowTiles* kRowStages<Format>;
+// Scales of the two groups of a segment of a row.
+template <typename Format>
+constexpr int kRowBytesOfGroups = 0;
+template <typename Format>
+requires Format::kHasGroups constexpr int kRowBytesOfGroups<Format> = 2 * Format::kGroupBytes;
 template <typename Format>
 constexpr int kFewSharedBytes = kFewWarps*(kRingBytes +
                                            (Format::kHasGroups ? 2 * kScalesBytes : 0));
@@ -57,7 +62,7 @@ class WeightStream {
       const int block = work.first_row / kBlockRows;
       scales_ = ptx::shared_address(shared + kFewWarps * kRingBytes + warp * 2 * kScalesBytes);
       scales_from_ = output.group_scales + lane * kUnitBytes +
-                     (int64_t{block} * segments + work.begin * kFewWarps + warp) * kScalesBytes;
+                     (int64_t{block} * segments + work.begin * kFewWarps + warp) * kGroupsBytes;
     }
   }
 
@@ -68,8 +73,10 @@ class WeightStream {
     constexpr int kTile = kStage / kRowStages<Format> * kTileRows;
     if constexpr (Format::kHasGroups && kStage == 0) {
       const uint32_t to = scales_ + slice % 2 * kScalesBytes + threadIdx.x % kWarpSize * kUnitBytes;
-      ptx::streamed_copy_16(to, scales_from_, true, policy_);
-      scales_from_ += kFewWarps * kScalesBytes;
+      if (threadIdx.x % kWarpSize * kUnitBytes < kGroupsBytes) {
+        ptx::streamed_copy_16(to, scales_from_, true, policy_);
+      }
+      scales_from_ += kFewWarps * kGroupsBytes;
     }
     const std::byte* from = from_;
 #pragma unroll
@@ -98,8 +105,9 @@ class WeightStream {
   // Of the lane's unit, which is one of a group.
   __device__ GroupScales read_scales(int slice, int tile, int unit) const {
     const int row = tile * kTileRows + static_cast<int>(threadIdx.x) % kWarpSize / 4;
-    const uint32_t at = scales_ + slice % 2 * kScalesBytes + row * 8 + unit * Format::kGroupBytes;
-    constexpr int kBelow = kTileRows / 2 * 8;
+    const uint32_t at =
+        scales_ + slice % 2 * kScalesBytes + row * kRowGroupBytes + unit * Format::kGroupBytes;
+    constexpr int kBelow = kTileRows / 2 * kRowGroupBytes;
     if constexpr (Format::kGroupBytes == 4) {
       return {ptx::load_shared_4(at), ptx::load_shared_4(at + kBelow)};
     } else {
@@ -108,6 +116,8 @@ class WeightStream {
   }
 
  private:
+  static constexpr int kRowGroupBytes = kRowBytesOfGroups<Format>;
+  static constexpr int kGroupsBytes = kBlockRows * kRowGroupBytes;  // of a segment of a block
   static constexpr int kUnits = kRowBytes / kUnitBytes;
   static constexpr int kCopyRows = kWarpSize / kUnits;  // of one instruction
 
