@@ -160,6 +160,7 @@ TEST(WeightFormatsPlan, KvFilesOfAnotherFormatAreRefused) {
        {Choice{}, Choice{WeightFormat::kFp8, {}}, Choice{WeightFormat::kW4A8, {}},
         Choice{WeightFormat::kW8A8, WeightFormat::kW8A8}}) {
     const Status status = restore(other);
+    ASSERT_FALSE(status.ok());
     EXPECT_EQ(status.kind(), ErrorKind::kModel) << status.message();
   }
 }
