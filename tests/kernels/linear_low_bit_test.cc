@@ -252,6 +252,31 @@ TEST_P(LinearLowBitTest, TokensDoNotSeeEachOther) {
   });
 }
 
+// Matrices whose columns are shared by many CTAs, and more rows of x than there is room for parts
+// of sums at once: on a device, that is. Elsewhere the same, small.
+TEST_P(LinearLowBitTest, ManyTokensOfSplitMatricesHaveTheBitsOfFew) {
+  const bool on_device = backend().arithmetic().starts_with("cuda");
+  const int64_t rows = on_device ? 4096 : 40;
+  const int64_t columns = on_device ? 6200 : 700;
+  const int64_t tokens = on_device ? 257 : 19;
+  constexpr int64_t kFew = 8;
+  for (const WeightFormat format : kRowFormats) {
+    Random random(test_seed());
+    const Matrix w(&backend(), format, rows, columns, &random);
+    const auto x = make(Values::kNormal, tokens * columns, columns, &random);
+    const auto all = run(&backend(), w, x, {.rows = RowCount::kFew});
+    for (int64_t first = 0; first < tokens; first += kFew) {
+      const int64_t count = std::min(kFew, tokens - first);
+      const auto some =
+          run(&backend(), w, {x.begin() + first * columns, x.begin() + (first + count) * columns},
+              {.rows = RowCount::kFew});
+      ASSERT_TRUE(same_bits(some, std::span(all).subspan(static_cast<size_t>(first * rows),
+                                                         static_cast<size_t>(count * rows))))
+          << weight_format_name(format) << ", from row " << first;
+    }
+  }
+}
+
 // One NaN or infinity in a token makes all of that token NaN (w4a16: not finite), and no other.
 TEST_P(LinearLowBitTest, NonFiniteInputStaysInItsRow) {
   constexpr float kInfinite = std::numeric_limits<float>::infinity();

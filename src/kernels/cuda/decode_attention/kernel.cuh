@@ -34,7 +34,7 @@ struct TokenRange {
 template <typename Layout>
 __device__ inline void start_copy(const std::byte* tile, int first_token, TokenRange range,
                                   int lane, DecodeStage<Layout>* stage) {
-  const uint64_t policy = ptx::evict_first_policy();  // a step reads a page once
+  const uint64_t policy = ptx::evict_first_policy();  // few pages are read twice in a step
   using Rows = DecodeRows<Layout>;
   constexpr int kTokens = DecodeStage<Layout>::kTokens;
   const uint32_t keys = ptx::shared_address(stage->keys);

@@ -38,7 +38,8 @@ constexpr int64_t splits_of(int64_t rows, int64_t slices) {
   return std::min(slices, (kEnoughCtas + blocks - 1) / blocks);
 }
 
-// Of one launch: CTAs that leave parts of sums behind. Four outputs have fewer, for 32 rows of x.
+// Of one launch: CTAs that leave parts of sums behind, and so counters. Four outputs have fewer for
+// one slice of x; for more of them, the rows of x go in several launches.
 inline constexpr int64_t kMaxParts = 2048;
 inline constexpr int64_t kPartFloats = int64_t{kBlockRows} * kMaxTokens;
 inline constexpr int64_t kPartsBytes = kMaxParts * kPartFloats * int64_t{sizeof(float)};

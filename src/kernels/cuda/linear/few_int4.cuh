@@ -4,7 +4,7 @@
 //
 //   sum_c x_c (s q_c + m) = s (sum_c x_c q_c) + m (sum_c x_c)
 //
-// with the sum of x over the group from the kernel that rounded x (activations.cuh), which also
+// with the sum of x over the group from the kernel that rounded x (round_rows.cu), which also
 // puts the columns into the order in which codes leave a register.
 #pragma once
 

@@ -15,8 +15,13 @@ namespace lserve::cuda {
 
 namespace {
 
+struct Grid {
+  unsigned ctas = 0;
+  int64_t parts = 0;  // CTAs of a slice of x that leave part of a sum
+};
+
 template <typename Format, int kTokenTiles>
-void launch_tiles(const FewArgs& args, unsigned ctas, const Queue& queue) {
+void launch_tiles(const FewArgs& args, const Grid& grid, const Queue& queue) {
   constexpr auto kKernel = few_rows_kernel<Format, kTokenTiles>;
   constexpr int kBytes = kFewSharedBytes<Format>;
   static const bool starts_early = [] {
@@ -27,19 +32,20 @@ void launch_tiles(const FewArgs& args, unsigned ctas, const Queue& queue) {
   }();
   constexpr int kTokens = kTokenTiles * kTileTokens;
   const auto slices = static_cast<unsigned>((args.num_tokens + kTokens - 1) / kTokens);
-  const LaunchShape shape{dim3(slices, ctas), dim3(kFewThreads), kBytes};
+  CHECK_LE(grid.parts * slices, kMaxParts);
+  const LaunchShape shape{dim3(slices, grid.ctas), dim3(kFewThreads), kBytes};
   launch_dependent(kKernel, shape, starts_early, queue, args);
 }
 
 // `num_tokens`: of the whole call, for all its launches to be alike.
 template <typename Format>
-void launch_format(const FewArgs& args, int64_t num_tokens, unsigned ctas, const Queue& queue) {
+void launch_format(const FewArgs& args, int64_t num_tokens, const Grid& grid, const Queue& queue) {
   if (num_tokens <= kTileTokens) {
-    launch_tiles<Format, 1>(args, ctas, queue);
+    launch_tiles<Format, 1>(args, grid, queue);
   } else if (num_tokens <= 2 * kTileTokens || Format::kMostTiles == 2) {
-    launch_tiles<Format, 2>(args, ctas, queue);
+    launch_tiles<Format, 2>(args, grid, queue);
   } else {
-    launch_tiles<Format, Format::kMostTiles>(args, ctas, queue);
+    launch_tiles<Format, Format::kMostTiles>(args, grid, queue);
   }
 }
 
@@ -48,11 +54,6 @@ void launch_plain(const FewArgs& args, unsigned ctas, cudaStream_t stream) {
   plain_rows_kernel<<<grid, kPlainThreads, 0, stream>>>(args);
   CUDA_CHECK(cudaGetLastError());
 }
-
-struct Grid {
-  unsigned ctas = 0;
-  int64_t parts = 0;  // CTAs of a slice of x that leave part of a sum
-};
 
 // Gives each output its CTAs.
 Grid place(FewArgs* args, int64_t slices, bool plain) {
@@ -109,6 +110,13 @@ int64_t segment_bytes_of(WeightFormat format) {
   return bytes;
 }
 
+// Of x, that a CTA takes where there are many.
+int64_t rows_of_cta(WeightFormat format) {
+  int64_t rows = 0;
+  visit_format(format, [&](auto type) { rows = decltype(type)::kMostTiles * kTileTokens; });
+  return rows;
+}
+
 // Of all rows of x, or as many at a time as there is room for parts, and for x as the format has
 // it.
 void run_tiles(const FewRowsParams& params, WeightFormat format, FewArgs args, Context* context) {
@@ -124,7 +132,7 @@ void run_tiles(const FewRowsParams& params, WeightFormat format, FewArgs args, C
     args.parts = reinterpret_cast<float*>(scratch + kCountersBytes);
   }
   const int64_t room = kMaxParts / std::max<int64_t>(grid.parts, 1);
-  const int64_t most = std::min(kMostRoundedRows, room * kMaxTokens);
+  const int64_t most = std::min(kMostRoundedRows, room * rows_of_cta(format));
   for (int64_t first = 0; first < params.num_tokens; first += most) {
     FewArgs part = part_of(args, first, std::min(params.num_tokens - first, most));
     const float* x = params.x + first * params.x_stride;
@@ -141,7 +149,7 @@ void run_tiles(const FewRowsParams& params, WeightFormat format, FewArgs args, C
       part.num_groups = static_cast<int32_t>(rounded.num_groups);
     }
     visit_format(format, [&](auto type) {
-      launch_format<decltype(type)>(part, params.num_tokens, grid.ctas, *context);
+      launch_format<decltype(type)>(part, params.num_tokens, grid, *context);
     });
   }
 }

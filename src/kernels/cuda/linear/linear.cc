@@ -2,7 +2,8 @@
 //
 // kFew: x as two bf16, its nearest and what that leaves, times bf16 weights (few_rows.cuh). kMany:
 // x is rounded to bf16 for cuBLASLt (gemm.h), by the slice; if `precise`, what rounding left is
-// rounded too and multiplied as well.
+// rounded too and multiplied as well. Matrices in a row format (w8a8 ...) take few_rows.cuh however
+// many rows there are, but for w8a8 of many rows: cuBLASLt multiplies its integers.
 #include "kernels/linear.h"
 
 #include <algorithm>

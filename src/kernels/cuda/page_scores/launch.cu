@@ -48,6 +48,7 @@ void choose(const PageScoreArgs& args, const PagedKvView& kv, int32_t max_q_head
             const Queue& queue) {
   if (kv.stats_format == KeyStatsFormat::kInt8) {
     CHECK_EQ(kv.codes_block_bytes(), int64_t{CodeBlock<kHeadDim>::kBytes});
+    CHECK_LE(kv.logical_pages(), 4);  // lanes of a row
     return launch<page_scores_codes_kernel<kHeadDim>>(args, grid, queue);
   }
   const PageScore score = kv.page_score;
