@@ -305,10 +305,10 @@ def main(words=None):
     if not records.read:
         sys.exit(f"no record in {arguments.folder}")
     wholes = {name: whole for name, (whole, _) in records.read.items()}
-    first = next(iter(wholes.values()))
+    first = next((w for name, w in wholes.items() if name.startswith("cuda_")), {})
     record = {"name": arguments.out.stem, "command": "tools/attention_bars.py",
-              **{key: first[key] for key in ("device", "driver", "commit", "date", "seed")},
-              "ceilings": first["ceilings"],
+              **{key: first.get(key) for key in
+                 ("device", "driver", "commit", "date", "seed", "ceilings")},
               "from": {name: f"{w['commit']}, {w['date']}, {w['device']}"
                        for name, w in wholes.items()},
               "missing": missing, "does_not_fit": does_not_fit,

@@ -69,6 +69,7 @@ MeasuredSteps decode_part(const LatencyPoint& point, const AttentionCounts& coun
           .num_steps = point.decode_tokens,
           .num_tokens = point.decode_tokens * point.batch,
           .num_rows = point.decode_tokens * point.batch,
+          .num_logits = point.decode_tokens,
           .kv_len = point.prompt_tokens};
 }
 
@@ -162,7 +163,9 @@ Result<Latency> measure_latency(Engine& engine, const LatencyPoint& point, OpTim
     RETURN_IF_ERROR(run_once(engine, prompt, decode_tokens, op_times, &result));
     if (decode_tokens > 0) result.counts = engine.counts();
   }
-  result.prefill_operations = prefill_operations(engine, engine.counts(), point.prompt_tokens);
+  if (!is_row_quantised(engine.weights().layers.front().q.weight.format)) {
+    result.prefill_operations = prefill_operations(engine, engine.counts(), point.prompt_tokens);
+  }
   if (decode_tokens > 0) count_decode(engine, &result);
   return result;
 }

@@ -29,7 +29,8 @@ struct Latency {
   std::vector<double> decode_ms;   // every step of every repetition, its logits and draw included
   AttentionCounts counts;          // of the last repetition
   double decode_bytes = 0;         // of a step, at the least (step_cost.h)
-  double prefill_operations = 0;   // of a prompt
+  // Of a prompt; 0 where weights are in a row format, whose products no ceiling is measured for.
+  double prefill_operations = 0;
   // Where the time goes, if it was asked for: of the last prompt, and of all its decode steps.
   std::vector<CountedOp> prefill_ops, decode_ops;
 

@@ -44,7 +44,7 @@ class Counter {
   using Group = std::vector<const Projection*>;
 
   void add_call(std::string_view op, const std::vector<const Weight*>& weights, double rows,
-                OpCost* cost) const {
+                int64_t calls, OpCost* cost) const {
     double out = 0;
     double elements = 0;
     double bytes = 0;
@@ -55,8 +55,8 @@ class Counter {
     }
     const auto columns = static_cast<double>(weights.front()->columns);
     if (op != cat("linear ", static_cast<int64_t>(out), " x ", weights.front()->columns)) return;
-    cost->bytes += bytes * static_cast<double>(steps_.num_steps) + rows * (columns + out) * kFloat;
-    cost->operations += 2 * elements * rows;
+    cost->bytes += bytes * static_cast<double>(calls) + rows * (columns + out) * kFloat;
+    if (!is_row_quantised(weights.front()->format)) cost->operations += 2 * elements * rows;
   }
   // Adapters are left out: their time is in the product's, their share of it small.
   OpCost linear(std::string_view op) const {
@@ -66,14 +66,20 @@ class Counter {
            {Group{&w.q, &w.k, &w.v}, Group{&w.o}, Group{&w.gate, &w.up}, Group{&w.down}}) {
         std::vector<const Weight*> weights;
         for (const Projection* p : group) weights.push_back(&p->weight);
-        add_call(op, weights, tokens_, &cost);
+        add_call(op, weights, tokens_, steps_.num_steps, &cost);
       }
     }
-    add_call(op, {&engine_.weights().output()}, rows_, &cost);
+    add_call(op, {&engine_.weights().output()}, rows_, steps_.num_logits, &cost);
     return cost;
   }
 
-  OpCost embed() const { return {tokens_ * hidden_ * (sizeof(bf16) + kFloat), 0}; }
+  OpCost embed() const {
+    const Weight& table = engine_.weights().embedding;
+    const auto row = static_cast<double>(
+                         engine_.backend().weight_bytes(table.format, table.rows, table.columns)) /
+                     static_cast<double>(table.rows);
+    return {tokens_ * (row + hidden_ * kFloat), 0};
+  }
   // Two in a layer, and one before the logits.
   OpCost rms_norm() const {
     const double rows = 2 * layers_ * tokens_ + rows_;

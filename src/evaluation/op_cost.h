@@ -28,11 +28,14 @@ struct MeasuredSteps {
   int64_t num_steps = 1;   // chunks of a prompt, or decode steps
   int64_t num_tokens = 1;  // in all of them
   int64_t num_rows = 1;    // of logits, in all of them
+  int64_t num_logits = 1;  // steps that had logits: of a prompt's chunks, the last
   int64_t kv_len = 1;      // of each sequence in decode
 };
 
 // The times with their costs, in the same order. Attention counts the pages and blocks on the lists
-// of these steps, whole; products count every matrix once a call; the rest counts its rows.
+// of these steps, whole; products count every matrix once a call, but no operations where its
+// numbers are not multiplied as bf16 or float32 (row formats): no ceiling is measured for those.
+// The rest counts its rows.
 std::vector<CountedOp> count_ops(Engine& engine, const std::vector<OpTime>& times,
                                  const MeasuredSteps& steps);
 

@@ -41,8 +41,9 @@ TEST(OpCost, CountsByHand) {
                             .num_rows = 1,
                             .kv_len = 130};
   std::vector<OpTime> ops;
-  for (const char* name : {"linear 768 x 256", "rms_norm", "silu_mul", "decode_attention",
-                           "prefill_attention", "page_scores", "something else"}) {
+  for (const char* name :
+       {"linear 768 x 256", "rms_norm", "silu_mul", "decode_attention", "prefill_attention",
+        "page_scores", "something else", "linear 1024 x 256"}) {
     ops.push_back({name, 1, 1e-3});
   }
   const auto counted = count_ops(*engine, ops, steps);
@@ -62,6 +63,9 @@ TEST(OpCost, CountsByHand) {
   EXPECT_EQ(counted[6].cost.bytes, 0);
   EXPECT_EQ(counted[6].cost.operations, 0);
   EXPECT_EQ(counted[6].seconds, 1e-3);
+  // Gate and up of both steps, and the head, of the same shape, of the one that has logits.
+  EXPECT_EQ(counted[7].cost.bytes, 4 * (2 * 1024 * 256 * 4 + 100 * (256 + 1024) * 4.0) +
+                                       1024 * 256 * 4 + (256 + 1024) * 4);
 }
 
 // What a step is said to cost is said of its operations too, and no operation of a step that takes
