@@ -26,7 +26,7 @@ KV_BYTES = {"bf16": 2 * 128 * 2, "int8": 2 * (128 + 4)}  # K and V of a token an
 LAYERS = 32
 KV_HEADS_OF_ALL_LAYERS = LAYERS * 8
 CHUNK = 8192
-KINDS = ("bf16", "int8", "batch", "prefill", "ops")
+KINDS = ("bf16", "int8", "batch", "prefill", "prefill_long", "ops")
 SHORT, LONG, LONGEST = 8192, 131072, 262144
 
 
@@ -129,7 +129,7 @@ def vendor_figures(folder):
 
 def does_not_fit(runs):
     """{metric: why it has no figure}"""
-    return {f"{'prefill' if kind == 'prefill' else 'decode'} "
+    return {f"{'prefill' if kind.startswith('prefill') else 'decode'} "
             f"{name_of('int8' if kind == 'int8' else 'bf16', figure)}": figure["does_not_fit"]
             for kind, run in runs.items() if kind != "ops"
             for figure in run["figures"] if "does_not_fit" in figure}
@@ -149,7 +149,7 @@ def driver():
 def figures_of(kind, run):
     if kind == "ops":
         return list(op_figures(run["figures"]))
-    if kind == "prefill":
+    if kind.startswith("prefill"):
         return list(prefill_figures(run["figures"]))
     if kind == "batch":
         return list(decode_figures("bf16", run["figures"]))
