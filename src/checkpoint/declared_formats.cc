@@ -1,5 +1,7 @@
 #include "checkpoint/declared_formats.h"
 
+#include <algorithm>
+#include <array>
 #include <map>
 
 #include "base/strings.h"
@@ -13,27 +15,29 @@ constexpr std::string_view kMember = "quantization_config";
 constexpr const char* kMethod = "lserve";
 constexpr int64_t kVersion = 1;
 constexpr const char* kStoredType = "U8";
+constexpr std::array<std::string_view, 5> kMembers = {"quant_method", "version", "layers", "head",
+                                                      "group_size"};
 
 bool has_groups(std::optional<WeightFormat> format) {
   return format == WeightFormat::kW4A8 || format == WeightFormat::kW4A16;
 }
 
-std::string format_names() {
-  std::string names;
+Result<std::optional<WeightFormat>> parse_format(const JsonFields& fields, std::string_view key) {
+  if (fields.find(key) == nullptr) return std::optional<WeightFormat>();
+  ASSIGN_OR_RETURN(const std::string name, fields.find_string(key));
   for (const WeightFormat format : kRowFormats) {
-    names += cat(names.empty() ? "" : ", ", weight_format_name(format));
+    if (name == weight_format_name(format)) return std::optional(format);
   }
-  return names;
+  return fields.error(key, cat(quoted(name), " is no format (known: ", row_format_names(), ")"));
 }
 
-Result<std::optional<WeightFormat>> parse_format(const JsonFields& fields, std::string_view key) {
-  ASSIGN_OR_RETURN(const std::string name, fields.find_string(key));
-  if (name.empty()) return std::optional<WeightFormat>();
-  const auto format = weight_format_by_name(name);
-  if (!format || !is_row_quantised(*format)) {
-    return fields.error(key, cat(quoted(name), " is no format (known: ", format_names(), ")"));
+// What it does not know might change what the bytes mean.
+Status check_members(const Json& declaration, const JsonFields& fields) {
+  for (const auto& [key, value] : declaration.as_object()) {
+    if (std::ranges::find(kMembers, key) != kMembers.end()) continue;
+    return fields.error(quoted(key), cat("is no member that version ", kVersion, " has"));
   }
-  return format;
+  return {};
 }
 
 // The row format that a tensor's name ends with.
@@ -61,6 +65,14 @@ Status check_group_size(const JsonFields& fields, const DeclaredFormats& declare
 
 bool is_head_matrix(std::string_view tensor) {
   return tensor == "model.embed_tokens.weight" || tensor == "lm_head.weight";
+}
+
+std::string row_format_names() {
+  std::string names;
+  for (const WeightFormat format : kRowFormats) {
+    names += cat(names.empty() ? "" : ", ", weight_format_name(format));
+  }
+  return names;
 }
 
 std::string format_suffix(WeightFormat format) { return cat(".", weight_format_name(format)); }
@@ -101,6 +113,7 @@ Result<DeclaredFormats> parse_declared_formats(const JsonFields& fields) {
     return own.error("version", cat(version, " is not known (known: ", kVersion,
                                     "); a newer lserve wrote this directory"));
   }
+  RETURN_IF_ERROR(check_members(*member, own));
   DeclaredFormats declared;
   ASSIGN_OR_RETURN(declared.layers, parse_format(own, "layers"));
   ASSIGN_OR_RETURN(declared.head, parse_format(own, "head"));

@@ -5,10 +5,10 @@
 //
 // "layers" is the format of the seven matrices of each layer, "head" that of the embedding and the
 // LM head. Either may be absent, which means plain floats. Names are those of the row formats
-// (weight_format.h). "group_size" stands there if one of them has groups, and only then. A matrix
-// of such a format is stored as "NAME.FORMAT" ("model.layers.0.mlp.up_proj.weight.w4a8"), U8 [rows,
-// row_bytes(format, columns)], the rows as weight_format.h lays them out: so that each tensor says
-// what it is, too.
+// (weight_format.h), in small letters. "group_size" stands there if one of them has groups, and
+// only then. A matrix of such a format is stored as "NAME.FORMAT"
+// ("model.layers.0.mlp.up_proj.weight.w4a8"), U8 [rows, row_bytes(format, columns)], the rows as
+// weight_format.h lays them out: so that each tensor says what it is, too.
 #pragma once
 
 #include <optional>
@@ -34,8 +34,12 @@ struct DeclaredFormats {
   std::string describe() const;
 };
 
-// Nothing if the file says nothing. kModel: another method, version, format or group size.
+// Nothing if the file says nothing. kModel: another method, version, format or group size, or a
+// member that none of the above is.
 Result<DeclaredFormats> parse_declared_formats(const JsonFields& fields);
+
+// "w8a8, fp8, ...": the row formats, for messages.
+std::string row_format_names();
 
 // "FORMAT" behind a dot, which the names of such matrices end with.
 std::string format_suffix(WeightFormat format);
