@@ -1,6 +1,8 @@
 #include "model/quantise_checkpoint.h"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -23,11 +25,19 @@ constexpr uint64_t kMaxConfigBytes = 1 << 20;
 constexpr uint64_t kMaxCopiedBytes = 256 << 20;
 
 // What a directory may hold beside weights and config.json.
-constexpr std::array kCompanions = {
-    "generation_config.json", "tokenizer.json",      "tokenizer_config.json",
-    "tokenizer.model",        "vocab.json",          "merges.txt",
-    "added_tokens.json",      "chat_template.jinja", "special_tokens_map.json"};
-constexpr std::array kPatternFiles = {"full_attention_heads.tsv", "config.json"};
+constexpr std::array kCompanions = {"generation_config.json",
+                                    "tokenizer.json",
+                                    "tokenizer_config.json",
+                                    "tokenizer.model",
+                                    "vocab.json",
+                                    "merges.txt",
+                                    "added_tokens.json",
+                                    "special_tokens_map.json",
+                                    "chat_template.jinja",
+                                    "additional_chat_templates/tool_use.jinja",
+                                    "head_pattern/full_attention_heads.tsv",
+                                    "head_pattern/config.json"};
+constexpr std::string_view kDeclaration = "quantization_config";
 
 Status make_directory(const std::string& path) {
   std::error_code error;
@@ -42,25 +52,49 @@ Status write_file(const std::string& path, std::string_view contents) {
   return file.commit();
 }
 
-// Adds to *copied if the file is there.
-Status copy_file(const std::string& from, const std::string& to, int64_t* copied) {
-  if (!file_exists(from)) return {};
-  ASSIGN_OR_RETURN(const std::string contents, read_file(from, kMaxCopiedBytes));
-  ++*copied;
-  return write_file(to, contents);
-}
-
+// Those that are there; *copied counts them.
 Status copy_companions(const std::string& from, const std::string& to, int64_t* copied) {
   for (const char* name : kCompanions) {
-    RETURN_IF_ERROR(copy_file(cat(from, "/", name), cat(to, "/", name), copied));
-  }
-  if (!directory_exists(from + "/head_pattern")) return {};
-  RETURN_IF_ERROR(make_directory(to + "/head_pattern"));
-  for (const char* name : kPatternFiles) {
-    const std::string path = cat("/head_pattern/", name);
-    RETURN_IF_ERROR(copy_file(from + path, to + path, copied));
+    const std::string source = cat(from, "/", name);
+    const std::string copy = cat(to, "/", name);
+    if (!file_exists(source)) continue;
+    ASSIGN_OR_RETURN(const std::string contents, read_file(source, kMaxCopiedBytes));
+    RETURN_IF_ERROR(make_directory(std::filesystem::path(copy).parent_path().string()));
+    RETURN_IF_ERROR(write_file(copy, contents));
+    ++*copied;
   }
   return {};
+}
+
+Status check_nothing_there(const std::string& to) {
+  if (file_exists(to + "/config.json")) {
+    return usage_error(cat(to, ": a model is there already; name another directory"));
+  }
+  if (!file_exists(to + "/model.safetensors")) return {};
+  return usage_error(cat(to,
+                         ": holds model.safetensors without config.json, left by a run that was "
+                         "cut off: remove it, or name another directory"));
+}
+
+// As the command line has it: bf16, where the name is BF16.
+std::string small_letters(std::string name) {
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return name;
+}
+
+// config.json of the result. kUsage: it declares formats already.
+Result<Json> declaring_config(const std::string& from, const DeclaredFormats& declared) {
+  ASSIGN_OR_RETURN(const Json original, read_json_object(from + "/config.json", kMaxConfigBytes));
+  Json config = Json::object();
+  for (const auto& [key, value] : original.as_object()) {
+    if (key != kDeclaration) {
+      config.set(key, value);
+    } else if (!value.is_null()) {
+      return usage_error(cat(from, ": is quantised already; begin from the original model"));
+    }
+  }
+  config.set(std::string(kDeclaration), declared.to_json());
+  return config;
 }
 
 // The formats chosen, which are all row formats: `lserve quantize` has no other.
@@ -71,7 +105,8 @@ Result<DeclaredFormats> declaration_of(const WeightChoice& choice) {
   }
   for (const auto& format : {choice.layers, choice.head}) {
     if (format && !is_row_quantised(*format)) {
-      return usage_error(cat(weight_format_name(*format), " is no low-bit format"));
+      return usage_error(cat(small_letters(weight_format_name(*format)),
+                             " is no low-bit format; lserve quantize writes ", row_format_names()));
     }
   }
   return declared;
@@ -134,16 +169,10 @@ Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const Weight
                            ": is no Hugging Face directory; other models can be quantised "
                            "only while loading (--weights of run)"));
   }
-  if (file_exists(to + "/config.json") || file_exists(to + "/model.safetensors")) {
-    return usage_error(cat(to, ": a model is there already; name another directory"));
-  }
+  RETURN_IF_ERROR(check_nothing_there(to));
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::open(from));
   RETURN_IF_ERROR(check_weight_choice(*checkpoint, choice));
-  ASSIGN_OR_RETURN(Json config, read_json_object(from + "/config.json", kMaxConfigBytes));
-  if (config.find("quantization_config") != nullptr) {
-    return usage_error(cat(from, ": is quantised already; begin from the original model"));
-  }
-  config.set("quantization_config", declared.to_json());
+  ASSIGN_OR_RETURN(const Json config, declaring_config(from, declared));
   QuantisedFiles result;
   RETURN_IF_ERROR(make_directory(to));
   ASSIGN_OR_RETURN(SafetensorsOutput output,

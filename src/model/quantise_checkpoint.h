@@ -20,8 +20,9 @@ struct QuantisedFiles {
 // From the Hugging Face directory `from` into `to`, which is made if it is not there: config.json
 // with the declaration, model.safetensors, and copies of the tokenizer's files, of
 // generation_config.json and of head_pattern/. config.json is written last, so that what was cut
-// off is no model. kUsage: no such directory, a choice that changes nothing or that
-// check_weight_choice() refuses, or `to` holds a model already; kModel; kRuntime: cannot write.
+// off is no model. kUsage: no such directory, a choice that changes nothing, of other formats than
+// kRowFormats or that check_weight_choice() refuses, or `to` has a config.json or a
+// model.safetensors already. kModel; kRuntime: cannot write.
 Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const WeightChoice& choice,
                                            const std::string& to, const LoadProgress& progress);
 

@@ -107,11 +107,15 @@ class Loader {
 
   // Room for a matrix in another format than the file's, which makes other contents.
   std::span<std::byte> converted_rows(const MatrixRows& matrix) {
-    const std::string_view format = weight_format_name(matrix.format);
-    content_hash_ = hash64(std::as_bytes(std::span(format)), content_hash_);
+    hash_format(matrix.format);
     const auto size = static_cast<size_t>(matrix_bytes(matrix));
     if (converted_.size() < size) converted_.resize(size);
     return std::span(converted_).first(size);
+  }
+
+  void hash_format(WeightFormat format) {
+    const std::string_view name = weight_format_name(format);
+    content_hash_ = hash64(std::as_bytes(std::span(name)), content_hash_);
   }
 
   Result<const TensorInfo*> read(const std::string& name) {
@@ -119,6 +123,7 @@ class Loader {
     if (tensor == nullptr) return model_error(cat("the checkpoint has no tensor ", name));
     if (buffer_.size() < tensor->bytes) buffer_.resize(tensor->bytes);
     RETURN_IF_ERROR(checkpoint_.read_tensor(*tensor, {buffer_.data(), tensor->bytes}));
+    hash_format(tensor->format);  // w8a8 and fp8 may have the same bytes
     content_hash_ = hash64(bytes(*tensor), content_hash_);
     advance(*tensor);
     return tensor;

@@ -47,7 +47,8 @@ struct ModelWeights {
   Weight lm_head;           // the same shape; empty if the embedding serves (tied)
   VectorWeight final_norm;  // [hidden]
   std::vector<LayerWeights> layers;
-  // Of all bytes read, and of the formats they were turned into: tells models of one shape apart.
+  // Of all bytes read, of their formats and of those they were turned into: tells models of one
+  // shape apart.
   uint64_t content_hash = 0;
   uint64_t adapter_hash = 0;  // the same of an adapter and its scales; 0: none
 

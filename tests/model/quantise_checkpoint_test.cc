@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 
 #include "base/file.h"
+#include "base/json.h"
+#include "base/strings.h"
 #include "support/backends.h"
 #include "support/property.h"
 #include "support/random_llama.h"
@@ -92,8 +95,26 @@ TEST(QuantiseCheckpoint, LoadsAsWhatLoadingConverts) {
 
 TEST(QuantiseCheckpoint, CopiesWhatBelongsToTheModel) {
   const Directories at;
-  ASSERT_TRUE(at.quantise(WeightFormat::kW4A16).ok());
-  EXPECT_EQ(at.read("tokenizer_config.json"), "{}");
+  std::filesystem::create_directory(at.from.path() + "/additional_chat_templates");
+  std::filesystem::create_directory(at.from.path() + "/head_pattern");
+  const std::vector<std::string> names = {"generation_config.json",
+                                          "tokenizer.json",
+                                          "tokenizer_config.json",
+                                          "tokenizer.model",
+                                          "vocab.json",
+                                          "merges.txt",
+                                          "added_tokens.json",
+                                          "special_tokens_map.json",
+                                          "chat_template.jinja",
+                                          "additional_chat_templates/tool_use.jinja",
+                                          "head_pattern/full_attention_heads.tsv",
+                                          "head_pattern/config.json"};
+  const auto contents = [](const std::string& name) { return cat("{\"is\": \"", name, "\"}"); };
+  for (const std::string& name : names) at.from.write(name, contents(name));
+  const auto result = quantise_checkpoint(at.from.path(), {WeightFormat::kW4A16, {}, 1}, at.to, {});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->files, static_cast<int64_t>(names.size()));
+  for (const std::string& name : names) EXPECT_EQ(at.read(name), contents(name));
   EXPECT_FALSE(file_exists(at.to + "/notes.txt"));
   const auto checkpoint = Checkpoint::open(at.to);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
@@ -117,10 +138,42 @@ TEST(QuantiseCheckpoint, RefusesToQuantiseTwice) {
   EXPECT_NE(status.message().find("stored as w8a8"), std::string::npos) << status.message();
 }
 
+// config.json written by others says so of float weights.
+TEST(QuantiseCheckpoint, ADeclarationThatIsNullIsNone) {
+  const Directories at;
+  std::string config = RandomLlama::config();
+  config.replace(0, 1, "{\"quantization_config\": null, ");
+  at.from.write("config.json", config);
+  const Status status = at.quantise(WeightFormat::kW8A8);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const auto checkpoint = Checkpoint::open(at.to);  // where a member that is there twice fails
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  EXPECT_EQ((*checkpoint)->describe(), "safetensors, 1 file, w8a8");
+}
+
+TEST(QuantiseCheckpoint, WhatWasCutOffIsNamedSoWithTheRemedy) {
+  const Directories at;
+  ASSERT_TRUE(at.quantise(WeightFormat::kW8A8).ok());
+  std::filesystem::remove(at.to + "/config.json");
+  Status status = at.quantise(WeightFormat::kW8A8);
+  EXPECT_EQ(status.kind(), ErrorKind::kUsage);
+  EXPECT_NE(status.message().find("without config.json, left by a run that was cut off: remove it"),
+            std::string::npos)
+      << status.message();
+  std::filesystem::remove(at.to + "/model.safetensors");
+  status = at.quantise(WeightFormat::kW8A8);
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
 TEST(QuantiseCheckpoint, RefusesNothingToDo) {
   const Directories at;
   EXPECT_EQ(at.quantise({}).kind(), ErrorKind::kUsage);
-  EXPECT_EQ(at.quantise(WeightFormat::kBF16).kind(), ErrorKind::kUsage);
+  for (const Status& status :
+       {at.quantise(WeightFormat::kBF16), at.quantise(WeightFormat::kW4A8, WeightFormat::kBF16)}) {
+    EXPECT_EQ(status.kind(), ErrorKind::kUsage);
+    EXPECT_EQ(status.message(),
+              "bf16 is no low-bit format; lserve quantize writes w8a8, fp8, w4a8, w4a16");
+  }
   EXPECT_EQ(quantise_checkpoint("random:llama-3-8b", {WeightFormat::kW8A8, {}, 1}, at.to, {})
                 .status()
                 .kind(),
@@ -156,6 +209,15 @@ TEST(QuantiseCheckpoint, DeclarationsThatDoNotMatchAreRefusedByName) {
            Case{R"("head": "fp8", "group_size": 128)", "has no groups"},
            Case{R"("layers": "w5a8", "head": "fp8")", "w5a8"},
            Case{R"("layers": "Q4_0")", "Q4_0"},
+           Case{R"("layers": "W4A8", "head": "fp8", "group_size": 128)",
+                "layers: \"W4A8\" is no format (known: w8a8, fp8, w4a8, w4a16)"},
+           Case{R"("layers": "", "head": "fp8")", "layers: \"\" is no format"},
+           Case{R"("layers": "w4a8", "head": "", "group_size": 128)", "head: \"\" is no format"},
+           Case{R"("layers": 4, "head": "fp8")", "layers: \"4\" is no string"},
+           Case{R"("layers": "w4a8", "head": "fp8", "group_size": 128, "symmetric": true)",
+                "\"symmetric\": is no member that version 1 has"},
+           Case{R"("layers": "w4a8", "head": "fp8", "group_size": 128, "Head": null)",
+                "\"Head\": is no member"},
            Case{R"("group_size": 128)", "layers: is missing"},
        }) {
     at.write("config.json", declaring(config, "{" + good + c.declaration + "}"));
@@ -221,30 +283,88 @@ TEST(QuantiseCheckpoint, LowBitTensorsWithoutADeclarationAreRefused) {
       << opened.status().message();
 }
 
-// A group scale of 0 in the last tensor's last row but one.
+// Where the bytes of a tensor begin in a file of safetensors.
+size_t offset_of(const std::string& file, const std::string& name) {
+  uint64_t size = 0;
+  std::memcpy(&size, file.data(), sizeof(size));
+  const auto header = Json::parse(std::string_view(file).substr(sizeof(size), size), "header");
+  EXPECT_TRUE(header.ok()) << header.status().message();
+  const Json* tensor = header->find(name);
+  EXPECT_NE(tensor, nullptr) << name;
+  return sizeof(size) + size +
+         static_cast<size_t>(tensor->find("data_offsets")->as_array()[0].as_int());
+}
+
+// In any row of any matrix: {f16 s1; uint8 s2; int8 m; codes}, where there is one group.
 TEST(QuantiseCheckpoint, IntegersOutOfRangeAreRefused) {
   const Directories at;
   ASSERT_TRUE(at.quantise(WeightFormat::kW4A8).ok());
-  const auto checkpoint = Checkpoint::open(at.to);
-  ASSERT_TRUE(checkpoint.ok());
-  std::string file = at.read("model.safetensors");
-  uint64_t header = 0;
-  std::memcpy(&header, file.data(), sizeof(header));
-  size_t offset = sizeof(header) + header;
-  std::string name;
-  for (const TensorInfo& tensor : (*checkpoint)->tensors()) {
-    if (tensor.name.ends_with("q_proj.weight")) {
-      name = tensor.name;
-      file[offset + 2] = 0;  // behind f16 s1 of row 0
-      break;
-    }
-    offset += tensor.bytes;
-  }
-  at.write("model.safetensors", file);
+  const std::string file = at.read("model.safetensors");
   const auto backend = reference();
+  Random random(testing::test_seed());
+  struct Damage {
+    const char* what;
+    std::optional<int> scale, min, codes;
+  };
+  for (const Damage& damage : {Damage{"s2 = 0", 0, {}, {}}, Damage{"s2 = 18", 18, -128, 0},
+                               Damage{"q8 = 2 * 1 + 126", 2, 126, 0x10}}) {
+    const int64_t layer = random.integer(0, RandomLlama::kLayers - 1);
+    const std::string name = cat("model.layers.", layer, ".mlp.up_proj.weight");
+    const int64_t row = random.integer(0, RandomLlama::kFfn - 1);
+    SCOPED_TRACE(cat(damage.what, " in row ", row, " of ", name));
+    std::string damaged = file;
+    const size_t row_size = *row_bytes(WeightFormat::kW4A8, RandomLlama::kHidden);
+    const size_t begin = offset_of(file, name + ".w4a8") + static_cast<size_t>(row) * row_size;
+    const auto put = [&](size_t byte, std::optional<int> value) {
+      if (value) damaged[begin + byte] = static_cast<char>(*value);
+    };
+    put(2, damage.scale);
+    put(3, damage.min);
+    for (size_t byte = 4; byte < row_size; ++byte) put(byte, damage.codes);
+    at.write("model.safetensors", damaged);
+    const Status status = load(at.to, {}, *backend).status();
+    EXPECT_EQ(status.kind(), ErrorKind::kModel);
+    EXPECT_NE(status.message().find(cat(name, ": row ", row, " ")), std::string::npos)
+        << status.message();
+  }
+  // What is just within them loads: s2 = 17, q8 = 127 and -128.
+  std::string extreme = file;
+  const size_t begin = offset_of(file, "model.layers.0.mlp.up_proj.weight.w4a8");
+  extreme[begin + 2] = 17;
+  extreme[begin + 3] = -128;
+  for (int64_t byte = 0; byte < RandomLlama::kHidden / 2; ++byte) {
+    extreme[begin + 4 + static_cast<size_t>(byte)] = static_cast<char>(0xF0);
+  }
+  at.write("model.safetensors", extreme);
   const Status status = load(at.to, {}, *backend).status();
-  EXPECT_EQ(status.kind(), ErrorKind::kModel);
-  EXPECT_NE(status.message().find(name + ": row 0 "), std::string::npos) << status.message();
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
+// Rows of w8a8 and fp8 have one size: the same bytes are another model under the other name.
+TEST(QuantiseCheckpoint, TheContentHashTellsFormatsApart) {
+  const Directories at;
+  ASSERT_TRUE(at.quantise(WeightFormat::kW8A8).ok());
+  const auto backend = reference();
+  const auto as_w8a8 = load(at.to, {}, *backend);
+  ASSERT_TRUE(as_w8a8.ok()) << as_w8a8.status().message();
+  const auto again = load(at.to, {}, *backend);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(as_w8a8->content_hash, again->content_hash);
+  std::string file = at.read("model.safetensors");
+  const auto replace = [](std::string* text, std::string_view before, std::string_view after) {
+    for (size_t i = 0; (i = text->find(before, i)) != std::string::npos; i += after.size()) {
+      text->replace(i, before.size(), after);
+    }
+  };
+  replace(&file, ".w8a8\"", ".fp8\" ");  // as long, so that all offsets stay
+  at.write("model.safetensors", file);
+  std::string config = at.read("config.json");
+  replace(&config, "\"w8a8\"", "\"fp8\"");
+  at.write("config.json", config);
+  const auto as_fp8 = load(at.to, {}, *backend);
+  ASSERT_TRUE(as_fp8.ok()) << as_fp8.status().message();
+  ASSERT_EQ(as_fp8->layers[0].q.weight.format, WeightFormat::kFp8);
+  EXPECT_NE(as_w8a8->content_hash, as_fp8->content_hash);
 }
 
 }  // namespace
