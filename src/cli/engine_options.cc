@@ -91,8 +91,8 @@ std::optional<AttentionMode> parse_attention(const std::string& word) {
 Result<std::string> model_path(const CommandLine& options) {
   std::string path = options.get_text("model");
   if (path.empty()) {
-    return usage_error(cat("no model given: lserve ", verb_spec(options.verb()).words,
-                           " MODEL, a Hugging Face directory or a .gguf file"));
+    const VerbSpec& verb = verb_spec(options.verb());
+    return usage_error(cat("no model given: lserve ", verb.words, " MODEL, a ", verb.model));
   }
   return path;
 }

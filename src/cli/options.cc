@@ -157,14 +157,15 @@ Result<CommandLine> CommandLine::parse(std::span<const std::string> args,
 }
 
 Status CommandLine::check_complete() const {
-  const std::string_view words = verb_spec(verb_).words;
+  const VerbSpec& verb = verb_spec(verb_);
+  const std::string_view words = verb.words;
   if (find_option(verb_, "op") != nullptr) {
     if (is_set("op")) return {};
     const std::string_view help = spec("op").help;  // "all, or some of ...; instead of ..."
     return usage_error(cat(words, ": OP is missing: ", help.substr(0, help.find(';'))));
   }
   if (!get_text("model").empty()) return {};
-  return usage_error(cat(words, ": MODEL is missing: a Hugging Face directory or a .gguf file"));
+  return usage_error(cat(words, ": MODEL is missing: a ", verb.model));
 }
 
 Result<std::vector<std::string>> CommandLine::take_words(std::span<const std::string> args) {

@@ -81,7 +81,7 @@ std::string help_text(Verb verb, HelpKind kind) {
   std::string out =
       cat("Usage: lserve ", spec.words, " [OPTIONS] ", spec.positionals, "\n", spec.summary, "\n");
   if (spec.positionals.starts_with("MODEL")) {
-    out += "MODEL: Hugging Face directory or .gguf file\n";
+    out += cat("MODEL: ", spec.model, "\n");
   }
   std::string_view group;
   for (const OptionSpec& option : option_table()) {

@@ -30,6 +30,8 @@ struct VerbSpec {
   std::string_view positionals;  // "MODEL [PROMPT]"
   int max_positionals;           // they fill "op" or "model", then "prompt" (options.cc)
   std::string_view summary;
+  // What MODEL may be, if it is one of the positionals; fits behind "a".
+  std::string_view model = "Hugging Face directory or .gguf file";
 };
 
 enum class OptionType {

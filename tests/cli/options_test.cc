@@ -363,6 +363,28 @@ TEST(Options, HelpAndVersionWinOverErrors) {
   EXPECT_EQ(must_parse({"run", "m", "--", "--help"}).help(), HelpKind::kNone);
 }
 
+// Which reads no GGUF file, and writes no plain floats.
+TEST(Options, QuantizeSaysWhatItTakes) {
+  const std::string help = help_text(Verb::kQuantize, HelpKind::kCommon);
+  EXPECT_TRUE(has(help, "\nMODEL: Hugging Face directory of float weights\n"));
+  EXPECT_FALSE(has(help, "bf16"));
+  EXPECT_TRUE(
+      has(help_text(Verb::kRun, HelpKind::kCommon), "\nMODEL: Hugging Face directory or .gg"));
+  const std::string missing = error_of({"quantize", "-o", "d"});
+  EXPECT_TRUE(has(missing, "MODEL is missing: a Hugging Face directory")) << missing;
+  EXPECT_FALSE(has(missing, "gguf")) << missing;
+  EXPECT_TRUE(has(error_of({"info"}), "MODEL is missing: a Hugging Face directory or .gguf file"));
+  EXPECT_EQ(error_of({"quantize", "m", "--weights", "bf16"}),
+            "--weights: \"bf16\" is not one of: auto, w8a8, fp8, w4a8, w4a16");
+  EXPECT_EQ(error_of({"quantize", "m", "--weights", "w4a8", "--head-weights", "bf16"}),
+            "--head-weights: \"bf16\" is not one of: auto, w8a8, fp8");
+  for (const char* format : {"auto", "w8a8", "fp8", "w4a8", "w4a16"}) {
+    const CommandLine line = must_parse({"quantize", "m", "--weights", format});
+    EXPECT_EQ(line.get_text("weights"), format);
+  }
+  EXPECT_EQ(must_parse({"run", "m", "--weights", "bf16"}).get_text("weights"), "bf16");
+}
+
 TEST(Options, HelpNamesEveryOption) {
   for (const VerbSpec& verb : verb_table()) {
     const std::string all = help_text(verb.verb, HelpKind::kAll);
