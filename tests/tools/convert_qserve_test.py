@@ -5,6 +5,7 @@ import collections
 import contextlib
 import io
 import json
+import math
 import os
 import pickle
 import random
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import types
 import unittest
+import unittest.mock
 import zipfile
 from pathlib import Path
 
@@ -73,7 +75,7 @@ def _rebuild_tensor_v2(*_):
 _rebuild_tensor_v2.__module__ = "torch._utils"
 _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
 torch_utils._rebuild_tensor_v2 = _rebuild_tensor_v2
-for storage_name in ("HalfStorage", "CharStorage"):
+for storage_name in ("HalfStorage", "CharStorage", "ByteStorage"):
     setattr(torch, storage_name, type(storage_name, (), {"__module__": "torch"}))
 
 
@@ -260,14 +262,22 @@ class ConvertQServe(unittest.TestCase):
         self.assertEqual(done.returncode, 3)
         self.assertIn("w4a8 weights, but quantization_config declares w8a8", done.stderr)
 
-    def refused(self, change, says):
-        case = Case("w4a8")
-        change(case.state)
-        source = self.folder / "source"
-        case.write(source)
-        code, said = convert(source, self.folder / "out")
+    def fails(self, source, *says):
+        """With one line, and nothing is written."""
+        out = self.folder / "out"
+        code, said = convert(source, out)
         self.assertEqual(code, 1)
-        self.assertIn(says, said)
+        self.assertTrue(said.startswith("error: ") and said.count("\n") == 1, said)
+        for part in says:
+            self.assertIn(part, said)
+        self.assertFalse(out.exists() and list(out.iterdir()))
+
+    def refused(self, change, *says, kind="w4a8"):
+        case = Case(kind)
+        change(case.state)
+        source = self.folder / f"source{len(list(self.folder.iterdir()))}"
+        case.write(source)
+        self.fails(source, *says)
 
     def test_another_group_size(self):
         key = LAYER + "mlp.down_proj.s2_scales"
@@ -288,9 +298,199 @@ class ConvertQServe(unittest.TestCase):
         Case("w8a8").write(source)
         with zipfile.ZipFile(source / "pytorch_model.bin", "w") as archive:
             archive.writestr("archive/data.pkl", b"cos\nsystem\n(S'true'\ntR.")
-        code, said = convert(source, self.folder / "out")
+        self.fails(source, "pytorch_model.bin", "os.system")
+
+    def test_codes_of_another_type(self):
+        for kind, key in (("w8a8", "self_attn.q_proj.weight"), ("w4a8", "mlp.up_proj.qweight"),
+                          ("w4a8_channel", "mlp.up_proj.qweight")):  # fmt: skip
+            name = LAYER + key
+            module, _, part = name.rpartition(".")
+
+            def as_halves(state):
+                shape = state[name].shape
+                state[name] = halves([1.0] * shape[0] * shape[1], shape)
+
+            def one_dimension(state):
+                state[name] = chars(state[name].data, (len(state[name].data),))
+
+            def empty(state):
+                state[name] = chars(b"", (0, 128))
+
+            for change, says in ((as_halves, f"{part} is F16"), (one_dimension, "not I8"), (empty, "(0, 128)")):
+                with self.subTest(f"{kind} {change.__name__}"):
+                    self.refused(change, module, says, kind=kind)
+
+    def test_codes_that_are_fewer_than_their_shape(self):
+        def cut(state):
+            tensor = state[LAYER + "mlp.up_proj.qweight"]
+            tensor.data = tensor.data[:-1]
+
+        self.refused(cut, "pytorch_model.bin", "(256, 64)", "beyond its storage")
+
+    def test_unsigned_qweight_is_the_same(self):
+        outs = []
+        for storage in ("CharStorage", "ByteStorage"):
+            case = Case("w4a8")
+            for name in case.state:
+                if name.endswith(".qweight"):
+                    case.state[name].storage = storage
+            case.write(self.folder / storage)
+            code, said = convert(self.folder / storage, self.folder / (storage + ".out"))
+            self.assertEqual(code, 0, said)
+            outs.append((self.folder / (storage + ".out/model.safetensors")).read_bytes())
+        self.assertEqual(*outs)
+
+    def set_channel(self, row, scale, szero):
+        """A change of one output channel of mlp.up_proj."""
+
+        def change(state):
+            for key, value in (("s1_scales", scale), ("s1_szeros", szero)):
+                tensor = state[f"{LAYER}mlp.up_proj.{key}"]
+                tensor.data = tensor.data[: 2 * row] + struct.pack("<e", value) + tensor.data[2 * row + 2 :]
+
+        return change
+
+    def test_zero_points_within_roundings(self):
+        # Scale and product are rounded on their own, as by who computes them in float32; the least scales
+        # have few bits of f16's left.
+        draw = random.Random(7)
+        for zero in range(16):
+            for _ in range(200):
+                scale = 2 ** draw.uniform(-24, 3)
+                f16 = [struct.unpack("<e", struct.pack("<e", v))[0] for v in (scale, scale * zero)]
+                if f16[0] < 64 * 2**-24:
+                    continue  # of fewer bits than tell the integers apart
+                parts = {"s1_szeros": convert_qserve.Tensor(("F16", struct.pack("<e", f16[1])), 0, (1,), (1,))}
+                self.assertEqual(convert_qserve.zero_points(parts, f16[:1], "x"), [zero], f16)
+
+    def test_zero_points_that_are_no_integers(self):
+        row = 37
+        where = f"mlp.up_proj: row {row} has the zero point"
+        for scale, zero, says in ((0.25, 3.4, "no integer"), (0.25, 3 + 4 / 1024, "no integer"),
+                                  (0.25, 14.96875, "no integer"), (0.25, 16, "0..15"), (0.25, -1, "0..15"),
+                                  (0.25, -0.25, "no integer"), (0.0, 1.0, "/ 0.0")):  # fmt: skip
+            with self.subTest(f"{zero} of {scale}"):
+                change = self.set_channel(row, scale, zero * scale if scale else zero)
+                self.refused(change, where, says, kind="w4a8_channel")
+
+    def test_scales_that_are_no_numbers(self):
+        for scale, szero, key in ((1.0, math.nan, "s1_szeros"), (math.inf, 1.0, "s1_scales")):
+            with self.subTest(key):
+                change = self.set_channel(5, scale, szero)
+                self.refused(change, "mlp.up_proj", f"row 5 of {key}", kind="w4a8_channel")
+
+        def nan(state):
+            state[LAYER + "mlp.up_proj.dequant_scale"] = halves([1.0] * 9 + [math.nan] * (FFN - 9), (FFN,))
+
+        self.refused(nan, "mlp.up_proj", "row 9 of dequant_scale", kind="w8a8")
+
+    def test_short_arrays_of_scales(self):
+        for kind, key in (("w8a8", "dequant_scale"), ("w4a8", "s1_scales"), ("w4a8_channel", "s1_szeros")):
+            with self.subTest(key):
+                short = halves([1.0] * 32, (32,))
+                self.refused(lambda s: s.update({f"{LAYER}mlp.up_proj.{key}": short}), key, "(32,)", kind=kind)
+
+    def test_group_scales_out_of_range(self):
+        for value in (0, 18, -1):
+            with self.subTest(value):
+                rows, group, channel = HIDDEN, 1, 41
+
+                def change(state):
+                    tensor = state[LAYER + "mlp.down_proj.s2_scales"]
+                    at = group * rows + channel_order(rows).index(channel)
+                    data = tensor.data[:at] + bytes([byte(value)]) + tensor.data[at + 1 :]
+                    tensor.data = data
+
+                self.refused(change, "mlp.down_proj: row 41", f"scale {value} of group 1", "1..17")
+
+    def test_the_largest_group_scale(self):
+        case = Case("w4a8")
+        name = LAYER + "mlp.up_proj.s2_scales"
+        case.state[name] = chars([17] * FFN, (1, FFN))
+        case.write(self.folder / "source")
+        code, said = convert(self.folder / "source", self.folder / "out")
+        self.assertEqual(code, 0, said)
+
+    def test_what_is_there_stays(self):
+        source = self.folder / "source"
+        Case("w4a8").write(source)
+        before = {path.name: path.read_bytes() for path in source.iterdir()}
+        code, said = convert(source, source)
         self.assertEqual(code, 1)
-        self.assertIn("os.system", said)
+        self.assertIn("is there already", said)
+        self.assertEqual({path.name: path.read_bytes() for path in source.iterdir()}, before)
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            out = self.folder / f"has {name}"
+            out.mkdir()
+            (out / name).write_text("mine")
+            code, said = convert(source, out)
+            self.assertEqual(code, 1)
+            self.assertIn(f"{name} is there already", said)
+            self.assertEqual([path.name for path in out.iterdir()], [name])
+            self.assertEqual((out / name).read_text(), "mine")
+
+    def test_nothing_is_left_of_a_run_that_fails(self):
+        source = self.folder / "source"
+        Case("w4a8").write(source)
+        (source / "vocab.json").mkdir()  # cannot be copied
+        self.fails(source, "vocab.json")
+
+    def test_config_comes_last(self):
+        source, out = self.folder / "source", self.folder / "out"
+        Case("w4a8").write(source)
+        seen, rename = [], os.rename
+
+        def watched(made, name):
+            rename(made, name)
+            seen.append(sorted(path.name for path in out.iterdir() if path.is_file()))
+
+        with unittest.mock.patch("os.rename", watched):
+            self.assertEqual(convert(source, out)[0], 0)
+        weights = ["model.safetensors", "tokenizer_config.json"]
+        self.assertEqual(seen, [weights[1:], weights, ["config.json", *weights]])
+
+    def test_all_companions_come_along(self):
+        source, out = self.folder / "source", self.folder / "out"
+        Case("w4a8").write(source)
+        tool_use = "additional_chat_templates/tool_use.jinja"
+        (source / tool_use).parent.mkdir()
+        (source / tool_use).write_text("{{ tools }}")
+        self.assertEqual(convert(source, out)[0], 0)
+        files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+        self.assertEqual(files, [tool_use, "config.json", "model.safetensors", "tokenizer_config.json"])
+        self.assertEqual((out / tool_use).read_text(), "{{ tools }}")
+        self.assertEqual({path.name for path in out.iterdir() if path.is_dir()}, {"additional_chat_templates"})
+
+    def test_damaged_files(self):
+        source = self.folder / "source"
+        Case("w8a8").write(source)
+        whole = (source / "pytorch_model.bin").read_bytes()
+
+        def archive(pickled):
+            stream = io.BytesIO()
+            with zipfile.ZipFile(stream, "w") as file:
+                file.writestr("archive/data.pkl", pickled)
+            return stream.getvalue()
+
+        lost = b"(S'storage'\nctorch\nCharStorage\nS'gone'\ntQ."
+        directory = whole.index(b"PK\x01\x02")
+        damaged = {
+            "no dict": archive(pickle.dumps([1])),
+            "no tensor": archive(pickle.dumps({"a": 1})),
+            "archive/data/gone": archive(lost),
+            "EOFError": archive(b""),
+            "BadZipFile": whole[:directory] + b"PK\x00\x00" + whole[directory + 4 :],
+            "no zip file": whole[: len(whole) // 2],
+        }
+        for says, data in damaged.items():
+            with self.subTest(says):
+                (source / "pytorch_model.bin").write_bytes(data)
+                self.fails(source, str(source / "pytorch_model.bin"), says)
+        (source / "pytorch_model.bin").write_bytes(whole)
+        for text, says in (("{", "JSONDecodeError"), ("[]", "no object"), ("\ud800", "UnicodeDecodeError")):
+            with self.subTest(says):
+                (source / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+                self.fails(source, str(source / "config.json"), says)
 
 
 if __name__ == "__main__":
