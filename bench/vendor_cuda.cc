@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "base/strings.h"
-#include "kernels/cuda/ceilings/stopwatch.h"
 #include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/stopwatch.h"
 #include "kernels/cuda/random_weight/random_weight.h"
 #include "tensor/cuda/device_memory.h"
 

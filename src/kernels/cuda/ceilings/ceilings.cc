@@ -5,8 +5,8 @@
 
 #include "base/strings.h"
 #include "kernels/cuda/ceilings/fastest_product.h"
-#include "kernels/cuda/ceilings/stopwatch.h"
 #include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/stopwatch.h"
 #include "kernels/cuda/random_weight/random_weight.h"
 #include "tensor/cuda/device_memory.h"
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/strings.h"
-#include "kernels/cuda/ceilings/stopwatch.h"
 #include "kernels/cuda/common/cublas_check.h"
+#include "kernels/cuda/common/stopwatch.h"
 
 namespace lserve::cuda {
 

@@ -1,5 +1,6 @@
 // Matrix times a few rows at the speed of the weights, on tensor cores: each weight is read once
-// for up to kMaxTokens rows of x. docs/kernels/linear.md has the schedule and what it costs.
+// for up to kMaxTokens rows of x (w4a16: half as many). docs/kernels/linear.md has the schedule and
+// what it costs.
 //
 // A row's bits depend on W's shape alone (few_config.h): neither on the other rows of x, which are
 // other columns of the matrix instructions, nor on how many there are.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -11,6 +12,7 @@
 #include "base/check.h"
 #include "kernels/cuda/common/cublas_check.h"
 #include "kernels/cuda/common/cuda_check.h"
+#include "kernels/cuda/common/stopwatch.h"
 #include "kernels/cuda/random_weight/random_weight.h"
 #include "tensor/cuda/device_memory.h"
 
@@ -31,6 +33,7 @@ struct Tier {
 };
 constexpr std::array<Tier, 3> kTiers = {{{64, 48}, {256, 192}, {1024, 768}}};
 constexpr int kTrials = 12;           // candidates of a tier
+constexpr int kTrialRuns = 4;         // the fastest counts
 constexpr int64_t kTrialTokens = 60;  // rows of x of a trial
 constexpr int64_t kMostTimedTokens = 768;
 constexpr uint32_t kRowAlignment = 16;
@@ -192,47 +195,6 @@ std::vector<cublasLtMatmulAlgo_t> Gemm::candidates(Plan* plan, int64_t rows, uin
   return good;
 }
 
-namespace {
-
-// Times what is queued on a stream.
-class Stopwatch {
- public:
-  explicit Stopwatch(CUstream_st* stream) : stream_(stream) {
-    CUDA_CHECK(cudaEventCreate(&begin_));
-    CUDA_CHECK(cudaEventCreate(&end_));
-  }
-  ~Stopwatch() {
-    static_cast<void>(cudaEventDestroy(begin_));
-    static_cast<void>(cudaEventDestroy(end_));
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
-  // The least of a few runs.
-  template <typename Run>
-  float least_of(const Run& run) {
-    constexpr int kRuns = 4;
-    float least = 0;
-    for (int i = 0; i < kRuns; ++i) {
-      CUDA_CHECK(cudaEventRecord(begin_, stream_));
-      run();
-      CUDA_CHECK(cudaEventRecord(end_, stream_));
-      CUDA_CHECK(cudaEventSynchronize(end_));
-      float ms = 0;
-      CUDA_CHECK(cudaEventElapsedTime(&ms, begin_, end_));
-      least = i == 0 ? ms : std::min(least, ms);
-    }
-    return least;
-  }
-
- private:
-  CUstream_st* stream_;
-  cudaEvent_t begin_ = nullptr;
-  cudaEvent_t end_ = nullptr;
-};
-
-}  // namespace
-
 // Both products are made of the same random numbers; what has other sums on any of them is not
 // taken, and of the rest the fastest. So it does not show which one that is, and none is no
 // failure.
@@ -267,8 +229,13 @@ void Gemm::find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t 
   bool served = true;
   const auto seconds_of = [&](const cublasLtMatmulAlgo_t& algorithm, uint64_t tokens) {
     args.num_tokens = static_cast<int64_t>(tokens);
-    return watch.least_of(
-        [&] { served = multiply(*plan, algorithm, args, trial.stream) && served; });
+    double least = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < kTrialRuns; ++i) {
+      least = std::min(least, watch.seconds([&] {
+        served = multiply(*plan, algorithm, args, trial.stream) && served;
+      }));
+    }
+    return least;
   };
   const std::vector<float> expected = sums_of(plan->algorithm);
   if (expected.size() != size) return;
@@ -277,13 +244,13 @@ void Gemm::find_tiers(Plan* plan, const GemmTrial& trial, int64_t rows, int64_t 
     const std::array<uint64_t, 2> others = {kTrialTokens, kTiers[i].most_tokens};
     auto list = candidates(plan, rows, usual, others);
     if (list.size() > kTrials) list.resize(kTrials);
-    float least = seconds_of(plan->algorithm, usual);
+    double least = seconds_of(plan->algorithm, usual);
     for (const cublasLtMatmulAlgo_t& algorithm : list) {
       const std::vector<float> sums = sums_of(algorithm);
       if (sums.size() != size) continue;
       if (std::memcmp(sums.data(), expected.data(), size * sizeof(float)) != 0) continue;
       served = true;
-      const float seconds = seconds_of(algorithm, usual);
+      const double seconds = seconds_of(algorithm, usual);
       if (!served || seconds >= least) continue;
       least = seconds;
       plan->of_tiers[i] = algorithm;

@@ -1,4 +1,4 @@
-#include "kernels/cuda/ceilings/stopwatch.h"
+#include "kernels/cuda/common/stopwatch.h"
 
 #include <algorithm>
 #include <vector>
