@@ -5,25 +5,10 @@
 #include <algorithm>
 
 #include "evaluation/step_cost.h"
-#include "support/engine_harness.h"
+#include "support/tiny_engine.h"
 
 namespace lserve::test {
 namespace {
-
-// random:tiny: 4 layers, hidden 256, 8 query heads, 2 KV heads of head_dim 64, ffn 512, bf16.
-std::unique_ptr<Engine> tiny(AttentionMode mode, OpTimes* times) {
-  EngineConfig config;
-  config.model_path = "random:tiny";
-  config.mode = mode;
-  config.streaming_fraction = 0;
-  config.attention.token_budget = 512;
-  config.max_model_len = 2048;
-  config.chunk = 64;
-  auto backend = make_backend({.kind = BackendKind::kReference, .num_threads = 2}).value();
-  backend = make_timed_backend(std::move(backend), times);
-  auto plan = make_engine_plan(config, *backend, MemoryCheck::kEnforce).value();
-  return Engine::load(std::move(plan), std::move(backend), {}).value();
-}
 
 const CountedOp& find(const std::vector<CountedOp>& ops, const std::string& name) {
   const auto found =
@@ -34,7 +19,7 @@ const CountedOp& find(const std::vector<CountedOp>& ops, const std::string& name
 
 TEST(OpCost, CountsByHand) {
   OpTimes times;
-  const auto engine = tiny(AttentionMode::kDense, &times);
+  const auto engine = load_tiny(AttentionMode::kDense, &times);
   const MeasuredSteps steps{.counts = {.prefill_read = 3, .decode_read = 5, .refreshes = 2},
                             .num_steps = 2,
                             .num_tokens = 100,
@@ -72,7 +57,7 @@ TEST(OpCost, CountsByHand) {
 // time is forgotten.
 TEST(OpCost, OperationsOfRealStepsAddUp) {
   OpTimes times;
-  const auto engine = tiny(AttentionMode::kPages, &times);
+  const auto engine = load_tiny(AttentionMode::kPages, &times);
   Sequence sequence = engine->new_sequence();
   const std::vector<int32_t> prompt(1024, 1);
   ASSERT_TRUE(

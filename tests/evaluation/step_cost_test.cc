@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "support/engine_harness.h"
+#include "support/tiny_engine.h"
 
 namespace lserve::test {
 namespace {
@@ -11,21 +11,8 @@ namespace {
 constexpr double kLayers = 4;
 constexpr double kMatrices = 2 * 512 * 256 + 2 * 128 * 256 + 3 * 512 * 256;  // of a layer
 
-std::unique_ptr<Engine> tiny(AttentionMode mode) {
-  EngineConfig config;
-  config.model_path = "random:tiny";
-  config.mode = mode;
-  config.streaming_fraction = 0;
-  config.attention.token_budget = 512;
-  config.max_model_len = 2048;
-  config.chunk = 64;
-  auto backend = make_backend({.kind = BackendKind::kReference, .num_threads = 2}).value();
-  auto plan = make_engine_plan(config, *backend, MemoryCheck::kEnforce).value();
-  return Engine::load(std::move(plan), std::move(backend), {}).value();
-}
-
 TEST(StepCost, DecodeReadsWeightsPagesAndStatistics) {
-  const auto engine = tiny(AttentionMode::kPages);
+  const auto engine = load_tiny(AttentionMode::kPages);
   const ModelConfig& model = engine->config();
   ASSERT_EQ(model.hidden_size, 256);
   const double weights =
@@ -40,7 +27,7 @@ TEST(StepCost, DecodeReadsWeightsPagesAndStatistics) {
 }
 
 TEST(StepCost, PrefillMultipliesMatricesAndBlocks) {
-  const auto engine = tiny(AttentionMode::kDense);
+  const auto engine = load_tiny(AttentionMode::kDense);
   const ModelConfig& model = engine->config();
   const AttentionCounts counts{.prefill_read = 7};
   EXPECT_NEAR(prefill_operations(*engine, counts, 100),
@@ -51,7 +38,7 @@ TEST(StepCost, PrefillMultipliesMatricesAndBlocks) {
 
 // What a real prefill counts is what dense attention must do, up to the half of its last blocks.
 TEST(StepCost, CountsOfARealPrefill) {
-  const auto engine = tiny(AttentionMode::kDense);
+  const auto engine = load_tiny(AttentionMode::kDense);
   Sequence sequence = engine->new_sequence();
   const std::vector<int32_t> tokens(256, 1);
   ASSERT_TRUE(
