@@ -3,6 +3,7 @@
 #include <array>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/checked_math.h"
 #include "base/strings.h"
@@ -32,7 +33,7 @@ class Counter {
   }
 
   OpCost of(std::string_view op) const {
-    if (op.starts_with("linear ")) return linear(op);
+    if (op.starts_with("linear ") || op.starts_with("norm_linear ")) return linear(op);
     for (const auto& [name, count] : kOthers) {
       if (name == op) return (this->*count)();
     }
@@ -40,36 +41,46 @@ class Counter {
   }
 
  private:
-  // Matrices that are multiplied with the same x in one call, as Llama does.
-  using Group = std::vector<const Projection*>;
-
-  void add_call(std::string_view op, const std::vector<const Weight*>& weights, double rows,
-                int64_t calls, OpCost* cost) const {
-    double out = 0;
-    double elements = 0;
+  struct Call {
+    std::string_view op;  // linear or norm_linear
+    std::vector<const Weight*> weights;
+    double out;  // numbers of a row of the result
+    double rows;
+    int64_t calls;
+  };
+  void add_call(std::string_view op, const Call& call, OpCost* cost) const {
+    int64_t rows = 0;
     double bytes = 0;
-    for (const Weight* w : weights) {
-      out += static_cast<double>(w->rows);
-      elements += static_cast<double>(w->rows) * static_cast<double>(w->columns);
+    for (const Weight* w : call.weights) {
+      rows += w->rows;
       bytes += static_cast<double>(engine_.backend().weight_bytes(w->format, w->rows, w->columns));
     }
-    const auto columns = static_cast<double>(weights.front()->columns);
-    if (op != cat("linear ", static_cast<int64_t>(out), " x ", weights.front()->columns)) return;
-    cost->bytes += bytes * static_cast<double>(calls) + rows * (columns + out) * kFloat;
-    if (!is_row_quantised(weights.front()->format)) cost->operations += 2 * elements * rows;
+    const Weight& first = *call.weights.front();
+    if (op != cat(call.op, " ", rows, " x ", first.columns)) return;
+    const auto columns = static_cast<double>(first.columns);
+    cost->bytes +=
+        bytes * static_cast<double>(call.calls) + call.rows * (columns + call.out) * kFloat;
+    if (!is_row_quantised(first.format)) {
+      cost->operations += 2 * static_cast<double>(rows) * columns * call.rows;
+    }
   }
-  // Adapters are left out: their time is in the product's, their share of it small.
+  // Adapters are left out: their time is in the product's, their share of it small. So are norms
+  // and gates.
   OpCost linear(std::string_view op) const {
     OpCost cost;
+    const auto width = [](const Weight& w) { return static_cast<double>(w.rows); };
     for (const LayerWeights& w : engine_.weights().layers) {
-      for (const Group& group :
-           {Group{&w.q, &w.k, &w.v}, Group{&w.o}, Group{&w.gate, &w.up}, Group{&w.down}}) {
-        std::vector<const Weight*> weights;
-        for (const Projection* p : group) weights.push_back(&p->weight);
-        add_call(op, weights, tokens_, steps_.num_steps, &cost);
-      }
+      const double qkv = width(w.q.weight) + width(w.k.weight) + width(w.v.weight);
+      const auto add = [&](std::string_view name, std::vector<const Weight*> weights, double out) {
+        add_call(op, {name, std::move(weights), out, tokens_, steps_.num_steps}, &cost);
+      };
+      add("norm_linear", {&w.q.weight, &w.k.weight, &w.v.weight}, qkv);
+      add("linear", {&w.o.weight}, width(w.o.weight));
+      add("norm_linear", {&w.gate.weight, &w.up.weight}, width(w.gate.weight));
+      add("linear", {&w.down.weight}, width(w.down.weight));
     }
-    add_call(op, {&engine_.weights().output()}, rows_, steps_.num_logits, &cost);
+    const Weight& head = engine_.weights().output();
+    add_call(op, {"norm_linear", {&head}, width(head), rows_, steps_.num_logits}, &cost);
     return cost;
   }
 
@@ -79,15 +90,6 @@ class Counter {
                          engine_.backend().weight_bytes(table.format, table.rows, table.columns)) /
                      static_cast<double>(table.rows);
     return {tokens_ * (row + hidden_ * kFloat), 0};
-  }
-  // Two in a layer, and one before the logits.
-  OpCost rms_norm() const {
-    const double rows = 2 * layers_ * tokens_ + rows_;
-    return {2 * rows * hidden_ * kFloat, 4 * rows * hidden_};
-  }
-  OpCost silu_mul() const {
-    const double values = layers_ * tokens_ * static_cast<double>(model_.intermediate_size);
-    return {3 * values * kFloat, 4 * values};
   }
   // q in and out, k and v in, both as they are stored; statistics are small beside them.
   OpCost rope_write_kv() const {
@@ -133,10 +135,8 @@ class Counter {
   }
 
   using Count = OpCost (Counter::*)() const;
-  static constexpr std::array<std::pair<std::string_view, Count>, 9> kOthers = {{
+  static constexpr std::array<std::pair<std::string_view, Count>, 7> kOthers = {{
       {"embed", &Counter::embed},
-      {"rms_norm", &Counter::rms_norm},
-      {"silu_mul", &Counter::silu_mul},
       {"rope_write_kv", &Counter::rope_write_kv},
       {"decode_attention", &Counter::decode_attention},
       {"prefill_attention", &Counter::prefill_attention},

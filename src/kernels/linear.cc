@@ -1,4 +1,4 @@
-// What every backend asks of a low-rank term before it computes one.
+// What every backend asks of params before it computes anything.
 #include "kernels/linear.h"
 
 namespace lserve {
@@ -23,6 +23,24 @@ void check_low_rank(const LinearParams& params) {
     CHECK_EQ(term.b->columns, term.rank());
     CHECK_EQ(term.b->rows, output.weight->rows);
   }
+}
+
+void check_norm_linear(const NormLinearParams& params) {
+  const LinearParams& linear = params.linear;
+  check_low_rank(linear);
+  CHECK(params.norm.out.data == linear.x.data && params.norm.out.shape == linear.x.shape);
+  CHECK(params.norm.x.shape == linear.x.shape);
+  CHECK(linear.x.dtype == DType::kF32);
+  if (!params.gated) return;
+  CHECK_EQ(linear.outputs.size(), size_t{2});
+  const LinearOutput& gate = linear.outputs[0];
+  const LinearOutput& up = linear.outputs[1];
+  CHECK_EQ(gate.weight->rows, up.weight->rows);
+  CHECK(!gate.accumulate && !up.accumulate && gate.out.data != up.out.data);
+  if (gate.out.dtype == DType::kF32) return;
+  CHECK(gate.out.dtype == DType::kBF16);
+  CHECK(gate.bias.data == nullptr && up.bias.data == nullptr);
+  CHECK_EQ(total_rank(linear.outputs), int64_t{0});
 }
 
 }  // namespace lserve

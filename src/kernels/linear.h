@@ -17,11 +17,13 @@
 // So int8 results have the same bits in every backend, up to how bias and residual are added. A row
 // of x that holds a NaN or an infinity makes its whole row of the result NaN.
 //
-// The low-rank term sees x as it is, and is computed in float32.
+// The low-rank term sees each x with an error of at most kLowRankInputError of it (the cuda backend
+// multiplies x as two bf16; the others as it is), and is summed in float32.
 #pragma once
 
 #include <span>
 
+#include "kernels/rms_norm.h"
 #include "kernels/weight.h"
 #include "tensor/tensor.h"
 
@@ -31,6 +33,8 @@ inline constexpr int64_t kActivationBlock = 16;
 
 // The most columns of w8a8 and w4a8, so that their sums fit: 127 * 128 * 2^17 < 2^31.
 inline constexpr int64_t kMostInt8Columns = int64_t{1} << 17;
+
+inline constexpr double kLowRankInputError = 0x1p-18;
 
 // Which of a backend's kernels: one for many rows, or one for few, that reads the weights at the
 // speed of memory. Their roundings differ, so the caller says which, not the number of rows.
@@ -55,7 +59,9 @@ struct LinearOutput {
 };
 
 struct LinearParams {
-  TensorView x;                           // [num_tokens, columns]  f32
+  // [num_tokens, columns]  f32; or bf16 where Backend::input_dtype() says so, and then no output
+  // has a low-rank term.
+  TensorView x;
   std::span<const LinearOutput> outputs;  // at least one; the same columns in all
   bool precise = false;  // for the output head, whose errors nothing behind it evens out
   RowCount rows = RowCount::kMany;
@@ -64,10 +70,25 @@ struct LinearParams {
   TensorView low_rank_scratch = {};
 };
 
+// Products of normed rows:  out_i[t] (+)= W_i rms_norm(x)[t] + ...,  and if `gated`, for the two
+// outputs gate and up,  out_0[t] = silu(gate[t]) * up[t]. The same numbers as rms_norm(), linear()
+// and silu_mul() one after the other give, up to the roundings of RowCount::kMany; with fewer
+// launches and without some of what passes through memory.
+struct NormLinearParams {
+  RmsNormParams norm;   // its out: scratch, whose contents are undefined afterwards
+  LinearParams linear;  // its x: norm.out
+  // Two outputs of one shape, neither accumulates, and their `out` do not overlap; that of the
+  // second is scratch. That of the first may be bf16 if Backend::input_dtype() is bf16 of both
+  // matrices and they come alone: no bias, no low-rank term.
+  bool gated = false;
+};
+
 // The sum of the ranks of the outputs' low-rank terms.
 int64_t total_rank(std::span<const LinearOutput> outputs);
 
 // CHECKs the shapes and formats above of all low-rank terms, and the scratch.
 void check_low_rank(const LinearParams& params);
+// CHECKs the same, and what NormLinearParams requires.
+void check_norm_linear(const NormLinearParams& params);
 
 }  // namespace lserve

@@ -17,10 +17,10 @@ void OpTimes::add(const std::string& op, double seconds) {
 
 namespace {
 
-std::string linear_name(const LinearParams& params) {
+std::string name_of(std::string_view op, const LinearParams& params) {
   int64_t rows = 0;
   for (const LinearOutput& output : params.outputs) rows += output.weight->rows;
-  return cat("linear ", rows, " x ", params.outputs.front().weight->columns);
+  return cat(op, " ", rows, " x ", params.outputs.front().weight->columns);
 }
 
 }  // namespace
@@ -37,7 +37,10 @@ class TimedBackend final : public ForwardingBackend {
     timed("rms_norm", [&] { inner().rms_norm(p); });
   }
   void linear(const LinearParams& p) override {
-    timed(linear_name(p), [&] { inner().linear(p); });
+    timed(name_of("linear", p), [&] { inner().linear(p); });
+  }
+  void norm_linear(const NormLinearParams& p) override {
+    timed(name_of("norm_linear", p.linear), [&] { inner().norm_linear(p); });
   }
   void silu_mul(const SiluMulParams& p) override {
     timed("silu_mul", [&] { inner().silu_mul(p); });

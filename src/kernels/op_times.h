@@ -12,7 +12,7 @@
 namespace lserve {
 
 struct OpTime {
-  std::string op;  // as backend.h names it; of linear with its shape: "linear 6144 x 4096"
+  std::string op;  // as backend.h names it; of products with their shape: "linear 4096 x 4096"
   int64_t calls = 0;
   double seconds = 0;
 };

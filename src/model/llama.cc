@@ -58,7 +58,6 @@ AttentionCounts Llama::forward(const Step& step, KvCache& cache) {
 
 void Llama::run_layers(int64_t n, const KvCache& cache) {
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
-  const TensorView normed = first_rows(workspace_.normed, {n, config_.hidden_size});
   backend_.embed({&weights_.embedding, shared_.token_ids, hidden});
   if (!shared_.gather.empty()) {
     backend_.gather_spans({workspace_.selected,
@@ -66,15 +65,12 @@ void Llama::run_layers(int64_t n, const KvCache& cache) {
                            shared_.spans});
   }
   for (int64_t i = 0; i < config_.num_layers; ++i) {
-    const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
-    norm(hidden, layer.attention_norm, normed);
     attend(n, i, cache);
-    norm(hidden, layer.mlp_norm, normed);
-    feed_forward(n, layer);
+    feed_forward(n, weights_.layers[static_cast<size_t>(i)]);
   }
 }
 
-// x += W_o attention(rope(W_q x), rope(W_k x), W_v x)
+// x += W_o attention(rope(W_q n(x)), rope(W_k n(x)), W_v n(x))   n: the layer's first norm
 void Llama::attend(int64_t n, int64_t layer, const KvCache& cache) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const LayerLists& lists = layer_lists_[static_cast<size_t>(layer)];
@@ -83,7 +79,7 @@ void Llama::attend(int64_t n, int64_t layer, const KvCache& cache) {
   const TensorView v = first_rows(workspace_.v, {n, w.v.weight.rows});
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
   const LinearOutput qkv[] = {w.q.output(q), w.k.output(k), w.v.output(v)};
-  project(first_rows(workspace_.normed, {n, config_.hidden_size}), qkv);
+  project_normed(hidden, w.attention_norm, qkv);
   const auto pools = cache.views(layer);
   const KvWrites writes = kv_writes(n, layer, pools);
   backend_.rope_write_kv(
@@ -177,16 +173,24 @@ void Llama::select_pages(int64_t n, const LayerLists& lists, const PagedKvView& 
                          .spans = shared_.spans});
 }
 
-// x += W_down (silu(W_gate x) * W_up x)
+// x += W_down (silu(W_gate n(x)) * W_up n(x))   n: the layer's second norm
 void Llama::feed_forward(int64_t n, const LayerWeights& layer) {
-  const TensorView gate = first_rows(workspace_.gate, {n, config_.intermediate_size});
+  TensorView inner = first_rows(workspace_.gate, {n, config_.intermediate_size});
   const TensorView up = first_rows(workspace_.up, {n, config_.intermediate_size});
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
-  const LinearOutput gate_up[] = {layer.gate.output(gate), layer.up.output(up)};
-  project(first_rows(workspace_.normed, {n, config_.hidden_size}), gate_up);
-  backend_.silu_mul({gate, up, gate});
+  inner.dtype = inner_dtype(layer);
+  const LinearOutput gate_up[] = {layer.gate.output(inner), layer.up.output(up)};
+  project_normed(hidden, layer.mlp_norm, gate_up, /*gated=*/true);
   const LinearOutput down[] = {layer.down.output(hidden, /*accumulate=*/true)};
-  project(gate, down);
+  project(inner, down);
+}
+
+DType Llama::inner_dtype(const LayerWeights& layer) const {
+  for (const Projection* matrix : {&layer.gate, &layer.up, &layer.down}) {
+    const bool alone = matrix->bias.size == 0 && matrix->a.rows == 0;
+    if (!alone || backend_.input_dtype(matrix->weight, rows_) != DType::kBF16) return DType::kF32;
+  }
+  return DType::kBF16;
 }
 
 void Llama::project(const TensorView& x, std::span<const LinearOutput> outputs) {
@@ -197,20 +201,30 @@ void Llama::project(const TensorView& x, std::span<const LinearOutput> outputs) 
        .low_rank_scratch = first_rows(workspace_.low_rank, {x.dim(0), total_rank(outputs)})});
 }
 
+void Llama::project_normed(const TensorView& x, const VectorWeight& weight,
+                           std::span<const LinearOutput> outputs, bool gated) {
+  const TensorView normed = first_rows(workspace_.normed, x.shape);
+  backend_.norm_linear(
+      {.norm = {x, weight.view(), normed, static_cast<float>(config_.rms_norm_eps)},
+       .linear = {.x = normed,
+                  .outputs = outputs,
+                  .rows = rows_,
+                  .low_rank_scratch =
+                      first_rows(workspace_.low_rank, {x.dim(0), total_rank(outputs)})},
+       .gated = gated});
+}
+
 TensorView Llama::logits(int64_t first, int64_t count, RowCount row_count) {
   CHECK_LE(count, workspace_.limits.max_logit_rows);
   const int64_t width = config_.hidden_size;
   const TensorView rows(workspace_.hidden.as<float>() + first * width, {count, width});
   const TensorView normed = first_rows(workspace_.normed, {count, width});
-  norm(rows, weights_.final_norm, normed);
   const TensorView out = first_rows(workspace_.logits, {count, config_.vocab_size});
   const LinearOutput head[] = {{.weight = &weights_.output(), .out = out}};
-  backend_.linear({.x = normed, .outputs = head, .precise = true, .rows = row_count});
+  backend_.norm_linear(
+      {.norm = {rows, weights_.final_norm.view(), normed, static_cast<float>(config_.rms_norm_eps)},
+       .linear = {.x = normed, .outputs = head, .precise = true, .rows = row_count}});
   return out;
-}
-
-void Llama::norm(const TensorView& x, const VectorWeight& weight, const TensorView& out) {
-  backend_.rms_norm({x, weight.view(), out, static_cast<float>(config_.rms_norm_eps)});
 }
 
 TensorView Llama::by_head(const TensorView& matrix, int64_t num_tokens, int64_t num_heads) const {

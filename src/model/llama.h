@@ -112,7 +112,11 @@ class Llama {
   void feed_forward(int64_t num_tokens, const LayerWeights& layer);
   // outputs = projections of x, with what an adapter adds.
   void project(const TensorView& x, std::span<const LinearOutput> outputs);
-  void norm(const TensorView& x, const VectorWeight& weight, const TensorView& out);
+  // The same of normed x; gated: of gate and up, whose product goes where the first goes.
+  void project_normed(const TensorView& x, const VectorWeight& weight,
+                      std::span<const LinearOutput> outputs, bool gated = false);
+  // Of what lies between gate, up and down.
+  DType inner_dtype(const LayerWeights& layer) const;
   // The first num_tokens rows of q (or of the attention output), by head.
   TensorView by_head(const TensorView& matrix, int64_t num_tokens, int64_t num_heads) const;
 

@@ -175,7 +175,8 @@ void expect_right(const Call& call, const Output& o, std::span<const float> base
     // Each product meets at most `columns` additions in A x, `rank` in B, the scale and itself. The
     // sum then meets W x, the bias and the residual, in an order that is the backend's.
     const double sum_error =
-        static_cast<double>(o.a->columns + o.a->rows + 4) * kUnit * t.magnitude;
+        (static_cast<double>(o.a->columns + o.a->rows + 4) * kUnit + kLowRankInputError) *
+        t.magnitude;
     const double bias = o.bias.empty() ? 0 : std::abs(o.bias[static_cast<size_t>(i % o.rows)]);
     const double residual = o.accumulate ? std::abs(o.out[at]) : 0;
     const double parts = std::abs(double{base[at]}) + 2 * bias + 2 * residual + std::abs(t.value);

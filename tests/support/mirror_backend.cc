@@ -193,6 +193,23 @@ void add_pages(std::span<const int32_t> page_ids, std::vector<int32_t>* pages) {
   pages->insert(pages->end(), page_ids.begin(), page_ids.end());
 }
 
+// A linear() whose memory is the device's, and its list of outputs.
+struct MirroredLinear {
+  MirroredLinear(const LinearParams& from, Copies* copies)
+      : outputs(from.outputs.begin(), from.outputs.end()), params(from) {
+    params.x = copies->in(from.x);
+    for (LinearOutput& output : outputs) {
+      output.bias = copies->in(output.bias);
+      output.out = copies->out(output.out);
+    }
+    params.outputs = outputs;
+    params.low_rank_scratch = copies->out(from.low_rank_scratch);
+  }
+
+  std::vector<LinearOutput> outputs;
+  LinearParams params;
+};
+
 class MirrorBackend final : public ForwardingBackend {
  public:
   explicit MirrorBackend(std::unique_ptr<Backend> inner)
@@ -229,16 +246,19 @@ class MirrorBackend final : public ForwardingBackend {
 
   void linear(const LinearParams& params) override {
     Copies copies(&inner(), &arena_);
-    LinearParams p = params;
-    p.x = copies.in(params.x);
-    std::vector<LinearOutput> outputs(params.outputs.begin(), params.outputs.end());
-    for (LinearOutput& output : outputs) {
-      output.bias = copies.in(output.bias);
-      output.out = copies.out(output.out);
-    }
-    p.outputs = outputs;
-    p.low_rank_scratch = copies.out(params.low_rank_scratch);
-    copies.ready().linear(p);
+    MirroredLinear mirrored(params, &copies);
+    copies.ready().linear(mirrored.params);
+  }
+
+  void norm_linear(const NormLinearParams& params) override {
+    Copies copies(&inner(), &arena_);
+    MirroredLinear mirrored(params.linear, &copies);
+    NormLinearParams p = params;
+    p.norm.x = copies.in(params.norm.x);
+    p.norm.weight = copies.in(params.norm.weight);
+    p.norm.out = mirrored.params.x;
+    p.linear = mirrored.params;
+    copies.ready().norm_linear(p);
   }
 
   void silu_mul(const SiluMulParams& params) override {

@@ -61,6 +61,13 @@ class ReplayBackend final : public ForwardingBackend {
       inner().linear(p);
     });
   }
+  void norm_linear(const NormLinearParams& params) override {
+    run([this, params, outputs = copy_of(params.linear.outputs)] {
+      NormLinearParams p = params;
+      p.linear.outputs = outputs;
+      inner().norm_linear(p);
+    });
+  }
   void silu_mul(const SiluMulParams& params) override {
     run([this, params] { inner().silu_mul(params); });
   }
