@@ -109,6 +109,9 @@ class CudaBackend final : public Backend {
   void embed(const EmbedParams& params) override { cuda::embed(params, &context_); }
   void rms_norm(const RmsNormParams& params) override { cuda::rms_norm(params, &context_); }
   void linear(const LinearParams& params) override { cuda::linear(params, &context_); }
+  void norm_linear(const NormLinearParams& params) override {
+    if (!cuda::norm_linear(params, &context_)) Backend::norm_linear(params);
+  }
   void silu_mul(const SiluMulParams& params) override { cuda::silu_mul(params, &context_); }
   void rope(const RopeParams& params) override { cuda::rope(params, &context_); }
 

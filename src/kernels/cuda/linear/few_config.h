@@ -23,9 +23,16 @@ inline constexpr int kRowBytes = 128;  // of a row, in a stage of a warp's ring
 inline constexpr int kStageBytes = kRowBytes * kTileRows;
 inline constexpr int kStages = 4;
 inline constexpr int kRingBytes = kStages * kStageBytes;
-inline constexpr int kScalesBytes = kBlockRows * 8;  // room for those of the groups of a segment
+// x that each CTA makes for itself (own_rows.cuh): at the most. With more bytes fewer CTAs would
+// fit.
+inline constexpr int kMostOwnRows = 2;
+inline constexpr int kMostOwnBytes = 36 * 1024;
 
-constexpr int64_t num_blocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
+// Of a product with a gate, half of a block's rows are the gate's, and half the other matrix's.
+constexpr int rows_of_block(bool gated) { return gated ? kBlockRows / 2 : kBlockRows; }
+constexpr int64_t num_blocks(int64_t rows, bool gated = false) {
+  return (rows + rows_of_block(gated) - 1) / rows_of_block(gated);
+}
 constexpr int64_t num_slices(int64_t row_bytes, int64_t segment_bytes) {
   const int64_t slice = kFewWarps * segment_bytes;
   return (row_bytes + slice - 1) / slice;

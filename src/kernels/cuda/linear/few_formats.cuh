@@ -8,24 +8,29 @@
 // A format has: kSegmentBytes of a row that a warp takes of a slice; the most tiles of 8 rows of x
 // whose share fits into the registers of one CTA a multiprocessor, and of two; whether one tile
 // leaves room for three; up to how many tiles the next slice of x is loaded ahead; Activation, an
-// element of x in memory, and kUnitElements of them that meet a unit of W, in a lane: a Unit, by
-// load(); Value and Sums, what products add up to. multiply() adds a unit's products to the sums of
-// all tiles of x.
+// element of x in memory, as Input (input_formats.cuh) makes it, and kUnitElements of them that
+// meet a unit of W, in a lane: a Unit, by load(); Value and Sums, what products add up to.
+// multiply() adds a unit's products to the sums of all tiles of x.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/common/numbers.cuh"
 #include "kernels/cuda/linear/few_config.h"
+#include "kernels/cuda/linear/input_formats.cuh"
 #include "kernels/cuda/ptx/math.cuh"
 #include "kernels/cuda/ptx/mma.cuh"
 #include "kernels/cuda/ptx/mma_low_bit.cuh"
 
 namespace lserve::cuda {
 
-// 16 bytes of x, through L2: each CTA reads them once, and the kernel before wrote them.
-__device__ inline uint4 load_activations(const void* x) {
-  return __ldcg(static_cast<const uint4*>(x));
+// 16 bytes of x, out of shared memory, or through L2: each CTA reads them once, and the kernel
+// before wrote them.
+template <bool kShared>
+__device__ uint4 load_activations(const void* x) {
+  const auto* from = static_cast<const uint4*>(x);
+  if constexpr (kShared) return *from;
+  return __ldcg(from);
 }
 
 // The rows g and g + 8 of a unit as operands: two of its registers are one depth.
@@ -47,6 +52,7 @@ struct Bf16Format {
   static constexpr int kTilesAhead = 0;
   static constexpr bool kHasGroups = false;
   using Activation = float;
+  using Input = FloatInput;
   using Value = float;
   using Sums = ptx::FragmentC;  // four Values
 
@@ -60,19 +66,21 @@ struct Bf16Format {
     low = ptx::pack_bf16x2(__fsub_rn(a, low_half(high)), __fsub_rn(b, high_half(high)));
   }
   struct Raw {
-    float4 a;
-    float4 b;
+    uint4 words[2];
   };
+  template <bool kShared>
   __device__ static Raw load(const Activation* x) {
-    const auto* from = reinterpret_cast<const float4*>(x);
-    return {__ldcg(from), __ldcg(from + 1)};
+    return {{load_activations<kShared>(x), load_activations<kShared>(x + 4)}};
   }
   __device__ static Unit unit_of(const Raw& x) {
+    const auto number = [](uint32_t bits) { return __uint_as_float(bits); };
     Unit unit;
-    split(x.a.x, x.a.y, unit.high[0], unit.low[0]);
-    split(x.a.z, x.a.w, unit.high[1], unit.low[1]);
-    split(x.b.x, x.b.y, unit.high[2], unit.low[2]);
-    split(x.b.z, x.b.w, unit.high[3], unit.low[3]);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const uint4& w = x.words[i];
+      split(number(w.x), number(w.y), unit.high[2 * i], unit.low[2 * i]);
+      split(number(w.z), number(w.w), unit.high[2 * i + 1], unit.low[2 * i + 1]);
+    }
     return unit;
   }
 
@@ -102,12 +110,16 @@ struct Int8Format {
   static constexpr int kTilesAhead = 4;
   static constexpr bool kHasGroups = false;
   using Activation = int8_t;
+  using Input = Int8Input;
   using Value = int32_t;
   using Sums = ptx::FragmentCInt;
   using Raw = uint4;
   using Unit = uint4;
 
-  __device__ static Raw load(const Activation* x) { return load_activations(x); }
+  template <bool kShared>
+  __device__ static Raw load(const Activation* x) {
+    return load_activations<kShared>(x);
+  }
   __device__ static Unit unit_of(const Raw& x) { return x; }
 
   template <int kTiles, int kUnits>
@@ -133,6 +145,7 @@ struct Fp8Format {
   static constexpr int kTilesAhead = 4;
   static constexpr bool kHasGroups = false;
   using Activation = uint8_t;
+  using Input = E4m3Input;
   using Value = float;
   using Sums = ptx::FragmentC;
 
@@ -141,7 +154,10 @@ struct Fp8Format {
   };
 
   using Raw = uint4;
-  __device__ static Raw load(const Activation* x) { return load_activations(x); }
+  template <bool kShared>
+  __device__ static Raw load(const Activation* x) {
+    return load_activations<kShared>(x);
+  }
   __device__ static Unit unit_of(const Raw& codes) {
     const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
     Unit unit;

@@ -4,8 +4,8 @@
 //
 //   sum_c x_c (s q_c + m) = s (sum_c x_c q_c) + m (sum_c x_c)
 //
-// with the sum of x over the group from the kernel that rounded x (round_rows.cu), which also
-// puts the columns into the order in which codes leave a register.
+// with the sum of x over the group from what rounded x (input_formats.cuh), which also puts the
+// columns into the order in which codes leave a register.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,7 @@ struct W4A8Format {
   static constexpr int kTilesAhead = 0;
   static constexpr bool kHasGroups = true;
   using Activation = int8_t;
+  using Input = SpreadInput;
   using Value = int32_t;
   using GroupSum = int32_t;
   static constexpr int kGroupBytes = 2;
@@ -41,8 +42,9 @@ struct W4A8Format {
 
   using Raw = Unit;
   __device__ static Unit unit_of(const Raw& x) { return x; }
+  template <bool kShared>
   __device__ static Raw load(const Activation* x) {
-    return {{load_activations(x), load_activations(x + 16)}};
+    return {{load_activations<kShared>(x), load_activations<kShared>(x + 16)}};
   }
 
   __device__ static int scale(uint32_t of_group) { return static_cast<int>(of_group & 0xFF); }
@@ -92,6 +94,7 @@ struct W4A16Format {
   static constexpr int kTilesAhead = 0;
   static constexpr bool kHasGroups = true;
   using Activation = uint2;  // of two columns: their upper parts, what those leave
+  using Input = PairInput;
   using Value = float;
   using GroupSum = float;
   static constexpr int kGroupBytes = 4;
@@ -103,11 +106,12 @@ struct W4A16Format {
 
   using Raw = Unit;
   __device__ static Unit unit_of(const Raw& x) { return x; }
+  template <bool kShared>
   __device__ static Raw load(const Activation* x) {
     Unit unit;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const uint4 two = load_activations(x + 2 * i);
+      const uint4 two = load_activations<kShared>(x + 2 * i);
       unit.pairs[2 * i] = make_uint2(two.x, two.y);
       unit.pairs[2 * i + 1] = make_uint2(two.z, two.w);
     }

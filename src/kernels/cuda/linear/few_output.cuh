@@ -6,18 +6,24 @@
 #include <cstdint>
 
 #include "kernels/cuda/common/arrivals.cuh"
+#include "kernels/cuda/common/silu.cuh"
 #include "kernels/cuda/common/warp.cuh"
 #include "kernels/cuda/linear/few_config.h"
 #include "kernels/cuda/linear/linear_kernels.h"
 
 namespace lserve::cuda {
 
-struct FewOutput {
+struct FewMatrix {
   const std::byte* weight = nullptr;        // [rows] of FewArgs::row_bytes
   const float* row_scales = nullptr;        // [rows] or null
   const std::byte* group_scales = nullptr;  // of 4-bit formats: common/row_weights.h
   const float* bias = nullptr;              // [rows] or null
-  float* out = nullptr;                     // [num_tokens] rows of out_stride
+};
+
+struct FewOutput {
+  FewMatrix matrix;
+  FewMatrix up;          // of gated products, where `matrix` is the gate
+  float* out = nullptr;  // [num_tokens] rows of out_stride
   int64_t out_stride = 0;
   int32_t rows = 0;
   int32_t splits = 1;
@@ -38,6 +44,14 @@ struct FewArgs {
   int32_t num_groups = 0;
   int32_t row_bytes = 0;  // of W
   int32_t num_tokens = 0;
+  // Where CTAs make x for themselves (own_rows.cuh), x is float32, and
+  const float* norm = nullptr;  // [columns] or null: x is as it is
+  float epsilon = 0;
+  int32_t columns = 0;
+  int32_t padded = 0;            // columns of a row in its format, zeros from `columns` on
+  int32_t own_stride = 0;        // bytes of a row in shared memory
+  int32_t own_sums_at = 0;       // bytes
+  bool vectors = false;          // x and norm may be read by 16 bytes
   float* parts = nullptr;        // [kMaxParts, kPartFloats]
   uint32_t* counters = nullptr;  // [kMaxParts]  zeros between launches
 };
@@ -52,7 +66,8 @@ struct FewWork {
   int end;
 };
 
-__device__ inline FewWork few_work(const FewArgs& args, int slices) {
+template <bool kGated>
+__device__ FewWork few_work(const FewArgs& args, int slices) {
   FewWork work{};
   const auto at = static_cast<int>(blockIdx.y);
   while (work.output + 1 < args.num_outputs && args.outputs[work.output + 1].first_cta <= at) {
@@ -62,21 +77,36 @@ __device__ inline FewWork few_work(const FewArgs& args, int slices) {
   work.cta = at - output.first_cta;
   const int block = work.cta / output.splits;
   work.split = work.cta - block * output.splits;
-  work.first_row = block * kBlockRows;
+  work.first_row = block * rows_of_block(kGated);
   work.begin = work.split * slices / output.splits;
   work.end = (work.split + 1) * slices / output.splits;
   return work;
 }
 
 template <typename Value>
-__device__ void store_few(const FewArgs& args, const FewOutput& output, int64_t token, int row,
-                          Value sum) {
-  const float factor = args.x_scales == nullptr ? output.scale : args.x_scales[token];
+__device__ float result_of(const FewOutput& output, const FewMatrix& matrix, const float* x_scales,
+                           int64_t token, int row, Value sum) {
+  const float factor = x_scales == nullptr ? output.scale : x_scales[token];
   float value = __fmul_rn(static_cast<float>(sum), factor);
-  if (output.row_scales != nullptr) value = __fmul_rn(value, output.row_scales[row]);
-  if (output.bias != nullptr) value = __fadd_rn(value, output.bias[row]);
+  if (matrix.row_scales != nullptr) value = __fmul_rn(value, matrix.row_scales[row]);
+  if (matrix.bias != nullptr) value = __fadd_rn(value, matrix.bias[row]);
+  return value;
+}
+
+template <typename Value>
+__device__ void store_few(const FewOutput& output, const float* x_scales, int64_t token, int row,
+                          Value sum) {
+  const float value = result_of(output, output.matrix, x_scales, token, row, sum);
   float* out = output.out + token * output.out_stride + row;
   *out = output.accumulate ? __fadd_rn(*out, value) : value;
+}
+
+template <typename Value>
+__device__ void store_gated(const FewOutput& output, const float* x_scales, int64_t token, int row,
+                            Value gate, Value up) {
+  output.out[token * output.out_stride + row] =
+      silu_times(result_of(output, output.matrix, x_scales, token, row, gate),
+                 result_of(output, output.up, x_scales, token, row, up));
 }
 
 // Where a warp's sum of (row, token) of a block is: rows next to each other, in an order in which
@@ -103,39 +133,53 @@ __device__ void leave_sums(const Sums (&sums)[kRowTiles][kTokenTiles], Value* to
   }
 }
 
-// By all threads, after all warps left their sums.
-template <int kTokenTiles, typename Value>
-__device__ void finish_block(const FewArgs& args, const FewWork& work, const Value* sums) {
+// By all threads, after all warps left their sums. Of a gated block, the upper half of the rows are
+// the gate's.
+template <int kTokenTiles, bool kGated, typename Value>
+__device__ void finish_block(const FewArgs& args, const FewWork& work, const float* x_scales,
+                             const Value* sums) {
   const FewOutput& output = args.outputs[work.output];
   constexpr int kWarpFloats = kRingBytes / int{sizeof(Value)};
   constexpr int kFloats = kBlockRows * kTokenTiles * kTileTokens;  // of a part
+  constexpr int kRows = rows_of_block(kGated);
   const int first_token = static_cast<int>(blockIdx.x) * kTokenTiles * kTileTokens;
   const int tokens = min(kTokenTiles * kTileTokens, args.num_tokens - first_token);
-  const int rows = min(kBlockRows, output.rows - work.first_row);
+  const int rows = min(kRows, output.rows - work.first_row);
   const int64_t first = int64_t{output.first_part} + work.cta - work.split;  // of the block
   const auto part_of = [&](int split) {
     return reinterpret_cast<Value*>(args.parts) +
            ((first + split) * gridDim.x + blockIdx.x) * kFloats;
   };
-  const int row = threadIdx.x % kBlockRows;
-  constexpr int kTokenStep = kFewThreads / kBlockRows;
-  for (int t = threadIdx.x / kBlockRows; t < tokens; t += kTokenStep) {
+  const auto sum_of_warps = [&](int row, int t) {
     Value sum = sums[place_of_sum(row, t)];
 #pragma unroll
     for (int w = 1; w < kFewWarps; ++w) sum += sums[w * kWarpFloats + place_of_sum(row, t)];
-    if (output.splits > 1) {
-      part_of(work.split)[t * kBlockRows + row] = sum;
-    } else if (row < rows) {
-      store_few(args, output, first_token + t, work.first_row + row, sum);
-    }
-  }
-  if (output.splits == 1) return;
-  if (!arrives_last(args.counters + first * gridDim.x + blockIdx.x, output.splits)) return;
-  if (row >= rows) return;
-  for (int t = threadIdx.x / kBlockRows; t < tokens; t += kTokenStep) {
+    return sum;
+  };
+  const auto sum_of_parts = [&](int row, int t) {
     Value sum = __ldcg(part_of(0) + t * kBlockRows + row);
     for (int s = 1; s < output.splits; ++s) sum += __ldcg(part_of(s) + t * kBlockRows + row);
-    store_few(args, output, first_token + t, work.first_row + row, sum);
+    return sum;
+  };
+  const auto store = [&](auto sum_of) {
+    const int row = threadIdx.x % kRows;
+    if (row >= rows) return;
+    for (int t = threadIdx.x / kRows; t < tokens; t += kFewThreads / kRows) {
+      if constexpr (kGated) {
+        store_gated(output, x_scales, first_token + t, work.first_row + row, sum_of(row, t),
+                    sum_of(row + kRows, t));
+      } else {
+        store_few(output, x_scales, first_token + t, work.first_row + row, sum_of(row, t));
+      }
+    }
+  };
+  if (output.splits == 1) return store(sum_of_warps);
+  const int row = threadIdx.x % kBlockRows;
+  for (int t = threadIdx.x / kBlockRows; t < tokens; t += kFewThreads / kBlockRows) {
+    part_of(work.split)[t * kBlockRows + row] = sum_of_warps(row, t);
+  }
+  if (arrives_last(args.counters + first * gridDim.x + blockIdx.x, output.splits)) {
+    store(sum_of_parts);
   }
 }
 

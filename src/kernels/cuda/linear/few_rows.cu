@@ -5,8 +5,8 @@
 
 #include "base/check.h"
 #include "kernels/cuda/common/cuda_check.h"
-#include "kernels/cuda/common/dependent_launch.h"
 #include "kernels/cuda/common/elements.h"
+#include "kernels/cuda/linear/few_launch.h"
 #include "kernels/cuda/linear/linear_kernels.h"
 #include "kernels/cuda/linear/plain_rows.cuh"
 #include "kernels/cuda/linear/round_rows.h"
@@ -15,64 +15,32 @@ namespace lserve::cuda {
 
 namespace {
 
-struct Grid {
-  unsigned ctas = 0;
-  int64_t parts = 0;  // CTAs of a slice of x that leave part of a sum
-};
-
-template <typename Format, int kTokenTiles>
-void launch_tiles(const FewArgs& args, const Grid& grid, const Queue& queue) {
-  constexpr auto kKernel = few_rows_kernel<Format, kTokenTiles>;
-  constexpr int kBytes = kFewSharedBytes<Format>;
-  static const bool starts_early = [] {
-    CUDA_CHECK(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-    CUDA_CHECK(cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                    cudaSharedmemCarveoutMaxShared));
-    return can_start_early(kKernel);
-  }();
-  constexpr int kTokens = kTokenTiles * kTileTokens;
-  const auto slices = static_cast<unsigned>((args.num_tokens + kTokens - 1) / kTokens);
-  CHECK_LE(grid.parts * slices, kMaxParts);
-  const LaunchShape shape{dim3(slices, grid.ctas), dim3(kFewThreads), kBytes};
-  launch_dependent(kKernel, shape, starts_early, queue, args);
-}
-
-// `num_tokens`: of the whole call, for all its launches to be alike.
-template <typename Format>
-void launch_format(const FewArgs& args, int64_t num_tokens, const Grid& grid, const Queue& queue) {
-  if (num_tokens <= kTileTokens) {
-    launch_tiles<Format, 1>(args, grid, queue);
-  } else if (num_tokens <= 2 * kTileTokens || Format::kMostTiles == 2) {
-    launch_tiles<Format, 2>(args, grid, queue);
-  } else {
-    launch_tiles<Format, Format::kMostTiles>(args, grid, queue);
+// Gives each output its CTAs.
+FewLaunch place(FewArgs* args, int64_t slices, bool gated) {
+  FewLaunch launch;
+  launch.gated = gated;
+  for (int32_t i = 0; i < args->num_outputs; ++i) {
+    FewOutput& output = args->outputs[i];
+    output.first_cta = static_cast<int32_t>(launch.ctas);
+    const int64_t splits = splits_of(output.rows, slices);
+    const int64_t ctas = num_blocks(output.rows, gated) * splits;
+    output.splits = static_cast<int32_t>(splits);
+    output.first_part = static_cast<int32_t>(launch.parts);
+    launch.ctas += static_cast<unsigned>(ctas);
+    if (splits > 1) launch.parts += ctas;
   }
+  return launch;
 }
 
-void launch_plain(const FewArgs& args, unsigned ctas, cudaStream_t stream) {
+void run_plain(FewArgs args, cudaStream_t stream) {
+  unsigned ctas = 0;
+  for (int32_t i = 0; i < args.num_outputs; ++i) {
+    args.outputs[i].first_cta = static_cast<int32_t>(ctas);
+    ctas += static_cast<unsigned>((args.outputs[i].rows + kPlainRows - 1) / kPlainRows);
+  }
   const dim3 grid(ctas, static_cast<unsigned>((args.num_tokens + kPlainTokens - 1) / kPlainTokens));
   plain_rows_kernel<<<grid, kPlainThreads, 0, stream>>>(args);
   CUDA_CHECK(cudaGetLastError());
-}
-
-// Gives each output its CTAs.
-Grid place(FewArgs* args, int64_t slices, bool plain) {
-  Grid grid;
-  for (int32_t i = 0; i < args->num_outputs; ++i) {
-    FewOutput& output = args->outputs[i];
-    output.first_cta = static_cast<int32_t>(grid.ctas);
-    if (plain) {
-      grid.ctas += static_cast<unsigned>((output.rows + kPlainRows - 1) / kPlainRows);
-      continue;
-    }
-    const int64_t splits = splits_of(output.rows, slices);
-    const int64_t ctas = num_blocks(output.rows) * splits;
-    output.splits = static_cast<int32_t>(splits);
-    output.first_part = static_cast<int32_t>(grid.parts);
-    grid.ctas += static_cast<unsigned>(ctas);
-    if (splits > 1) grid.parts += ctas;
-  }
-  return grid;
 }
 
 // The rows [first, first + count) of the call.
@@ -104,43 +72,116 @@ void visit_format(WeightFormat format, const Visit& visit) {
   }
 }
 
-int64_t segment_bytes_of(WeightFormat format) {
-  int64_t bytes = 0;
-  visit_format(format, [&](auto type) { bytes = decltype(type)::kSegmentBytes; });
-  return bytes;
+struct FormatTraits {
+  int64_t segment_bytes = 0;
+  int64_t rows_of_cta = 0;  // of x, where there are many
+  int64_t slice_columns = 0;
+  int64_t column_bytes = 0;  // of x, as it is multiplied
+  bool has_sums = false;
+};
+
+FormatTraits traits_of(WeightFormat format) {
+  FormatTraits traits;
+  visit_format(format, [&](auto type) {
+    using Format = decltype(type);
+    traits = {.segment_bytes = Format::kSegmentBytes,
+              .rows_of_cta = Format::kMostTiles * kTileTokens,
+              .slice_columns = kSliceColumns<Format>,
+              .column_bytes = Format::Input::kChunkBytes / kChunk,
+              .has_sums = Format::Input::kHasSums};
+  });
+  return traits;
 }
 
-// Of x, that a CTA takes where there are many.
-int64_t rows_of_cta(WeightFormat format) {
-  int64_t rows = 0;
-  visit_format(format, [&](auto type) { rows = decltype(type)::kMostTiles * kTileTokens; });
-  return rows;
+struct CallShape {
+  explicit CallShape(const FewRowsParams& params)
+      : weight(*params.outputs[0].weight),
+        layout(weight.format, weight.rows, weight.columns),
+        traits(traits_of(weight.format)),
+        is_plain(weight.format == WeightFormat::kBF16),
+        row_bytes(is_plain ? layout.columns * 2 : layout.pitch()),
+        padded(is_plain ? layout.columns : layout.padded_columns()),
+        slices(num_slices(row_bytes, traits.segment_bytes)) {}
+
+  // Of a row of x that a CTA has for itself: what its slices are made of, and where sums follow.
+  int64_t own_sums_at(const FewRowsParams& params) const {
+    int64_t most = 0;
+    for (const FewRowsOutput& output : params.outputs) {
+      const int64_t splits = splits_of(output.weight->rows, slices);
+      most = std::max(most, (slices + splits - 1) / splits);
+    }
+    return std::min(most * traits.slice_columns, padded) * traits.column_bytes;
+  }
+  int64_t own_stride(const FewRowsParams& params) const {
+    const int64_t at = own_sums_at(params);
+    const int64_t groups = traits.has_sums ? at / traits.column_bytes / kQuantGroupSize + 1 : 0;
+    return round_up(at + groups * int64_t{sizeof(float)}, 16);
+  }
+  bool can_own(const FewRowsParams& params) const {
+    return params.num_tokens <= kMostOwnRows &&
+           params.num_tokens * own_stride(params) <= kMostOwnBytes;
+  }
+
+  const Weight& weight;
+  RowWeightLayout layout;
+  FormatTraits traits;
+  bool is_plain;
+  int64_t row_bytes;  // of W
+  int64_t padded;     // columns of x, as it is multiplied
+  int64_t slices;
+};
+
+// x of `args` is what each CTA makes its own rows of.
+void make_own(const FewRowsParams& params, const CallShape& shape, FewArgs* args,
+              FewLaunch* launch) {
+  args->norm = params.norm;
+  args->epsilon = params.epsilon;
+  args->columns = static_cast<int32_t>(shape.layout.columns);
+  args->padded = static_cast<int32_t>(shape.padded);
+  args->own_stride = static_cast<int32_t>(shape.own_stride(params));
+  args->own_sums_at = static_cast<int32_t>(shape.own_sums_at(params));
+  args->vectors = vectors_fit(params.x_stride, {params.x, params.norm});
+  const bool in_pairs = shape.weight.format == WeightFormat::kW4A16;
+  args->x_length = static_cast<int32_t>(in_pairs ? shape.padded / 2 : shape.padded);
+  args->num_groups = static_cast<int32_t>(num_quant_groups(shape.layout.columns));
+  launch->own_bytes = static_cast<int>(params.num_tokens) * args->own_stride;
+}
+
+void launch_format(WeightFormat format, const FewArgs& args, const FewLaunch& launch,
+                   const Queue& queue) {
+  visit_format(format, [&](auto type) { launch_few<decltype(type)>(args, launch, queue); });
 }
 
 // Of all rows of x, or as many at a time as there is room for parts, and for x as the format has
 // it.
-void run_tiles(const FewRowsParams& params, WeightFormat format, FewArgs args, Context* context) {
-  const RowWeightLayout layout(format, params.outputs[0].weight->rows,
-                               params.outputs[0].weight->columns);
-  const bool is_plain = format == WeightFormat::kBF16;
-  args.row_bytes = static_cast<int32_t>(is_plain ? layout.columns * 2 : layout.pitch());
-  const Grid grid = place(&args, num_slices(args.row_bytes, segment_bytes_of(format)), false);
-  CHECK_LE(grid.parts, kMaxParts);
-  if (grid.parts > 0) {
+void run_tiles(const FewRowsParams& params, FewArgs args, Context* context) {
+  const CallShape shape(params);
+  const WeightFormat format = shape.weight.format;
+  args.row_bytes = static_cast<int32_t>(shape.row_bytes);
+  FewLaunch launch = place(&args, shape.slices, params.gated);
+  launch.call_tokens = params.num_tokens;
+  CHECK_LE(launch.parts, kMaxParts);
+  if (launch.parts > 0) {
     std::byte* scratch = context->gemm_workspace.bytes(kLinearWorkspace) + kGemmWorkspace;
     args.counters = reinterpret_cast<uint32_t*>(scratch);
     args.parts = reinterpret_cast<float*>(scratch + kCountersBytes);
   }
-  const int64_t room = kMaxParts / std::max<int64_t>(grid.parts, 1);
-  const int64_t most = std::min(kMostRoundedRows, room * rows_of_cta(format));
+  if (params.norm != nullptr || (!shape.is_plain && shape.can_own(params))) {
+    CHECK(shape.can_own(params));
+    make_own(params, shape, &args, &launch);
+    return launch_format(format, args, launch, *context);
+  }
+  const int64_t room = kMaxParts / std::max<int64_t>(launch.parts, 1);
+  const int64_t most = std::min(kMostRoundedRows, room * shape.traits.rows_of_cta);
   for (int64_t first = 0; first < params.num_tokens; first += most) {
     FewArgs part = part_of(args, first, std::min(params.num_tokens - first, most));
     const float* x = params.x + first * params.x_stride;
-    if (is_plain) {
+    if (shape.is_plain) {
       CHECK(vectors_fit(params.x_stride, {x}));
       part.x = x;
     } else {
-      const RoundedRows rounded = round_rows(x, params.x_stride, part.num_tokens, layout, context);
+      const RoundedRows rounded =
+          round_rows(x, params.x_stride, part.num_tokens, shape.layout, context);
       part.x = rounded.codes;
       part.x_scales = rounded.scales;
       part.x_sums = rounded.sums;
@@ -148,54 +189,85 @@ void run_tiles(const FewRowsParams& params, WeightFormat format, FewArgs args, C
       part.x_length = static_cast<int32_t>(rounded.stride);
       part.num_groups = static_cast<int32_t>(rounded.num_groups);
     }
-    visit_format(format, [&](auto type) {
-      launch_format<decltype(type)>(part, params.num_tokens, grid, *context);
-    });
+    launch_format(format, part, launch, *context);
   }
 }
 
-FewOutput output_of(const FewRowsOutput& from) {
+FewMatrix matrix_of(const FewRowsOutput& from) {
   const Weight& weight = *from.weight;
   const RowWeightLayout layout(weight.format, weight.rows, weight.columns);
-  FewOutput output;
-  output.weight = weight.data.as<std::byte>();
+  FewMatrix matrix;
+  matrix.weight = weight.data.as<std::byte>();
   if (is_row_quantised(weight.format) && weight.format != WeightFormat::kW4A16) {
-    output.row_scales = reinterpret_cast<const float*>(output.weight + layout.row_scales_at());
+    matrix.row_scales = reinterpret_cast<const float*>(matrix.weight + layout.row_scales_at());
   }
-  if (layout.is_4_bit()) output.group_scales = output.weight + layout.group_scales_at();
-  output.bias = from.bias;
+  if (layout.is_4_bit()) matrix.group_scales = matrix.weight + layout.group_scales_at();
+  matrix.bias = from.bias;
+  return matrix;
+}
+
+FewOutput output_of(const FewRowsOutput& from) {
+  FewOutput output;
+  output.matrix = matrix_of(from);
   output.out = from.out;
   output.out_stride = from.out_stride;
-  output.rows = static_cast<int32_t>(weight.rows);
+  output.rows = static_cast<int32_t>(from.weight->rows);
   output.scale = from.scale;
   output.accumulate = from.accumulate;
   return output;
 }
 
+// By W's shape and the caller alone: the two kernels add up in different orders.
+bool is_scalar(const FewRowsParams& params) {
+  const Weight& weight = *params.outputs[0].weight;
+  const bool unaligned = params.scalar || weight.columns % Bf16Format::kUnitElements != 0;
+  return weight.format == WeightFormat::kBF16 && unaligned;
+}
+
 }  // namespace
+
+bool can_norm_few_rows(const FewRowsParams& params) {
+  return !is_scalar(params) && CallShape(params).can_own(params);
+}
+
+bool can_gate_few_rows(const FewRowsParams& params) {
+  return !is_scalar(params) && params.num_tokens <= kMostGatedRows;
+}
+
+FewRowsOutput few_rows_output(const LinearOutput& output) {
+  return {.weight = output.weight,
+          .bias = output.bias.data == nullptr ? nullptr : output.bias.as<float>(),
+          .out = output.out.as<float>(),
+          .out_stride = output.weight->rows,
+          .accumulate = output.accumulate};
+}
 
 void few_rows(const FewRowsParams& params, Context* context) {
   if (params.num_tokens == 0 || params.outputs.empty()) return;
   CHECK_LE(params.outputs.size(), size_t{kMaxFewOutputs});
-  const WeightFormat format = params.outputs[0].weight->format;
-  const int64_t columns = params.outputs[0].weight->columns;
+  const Weight& weight = *params.outputs[0].weight;
   FewArgs args;
   args.num_outputs = static_cast<int32_t>(params.outputs.size());
   args.x = params.x;
   args.x_stride = params.x_stride;
-  args.x_length = static_cast<int32_t>(columns);
+  args.x_length = static_cast<int32_t>(weight.columns);
   args.num_tokens = static_cast<int32_t>(params.num_tokens);
   for (size_t i = 0; i < params.outputs.size(); ++i) {
-    CHECK_EQ(params.outputs[i].weight->columns, columns);
-    CHECK(params.outputs[i].weight->format == format);
+    CHECK_EQ(params.outputs[i].weight->columns, weight.columns);
+    CHECK(params.outputs[i].weight->format == weight.format);
     args.outputs[i] = output_of(params.outputs[i]);
   }
-  // By W's shape and the caller alone: the two add up in different orders.
-  const bool unaligned = params.scalar || columns % Bf16Format::kUnitElements != 0;
-  if (format == WeightFormat::kBF16 && unaligned) {
-    launch_plain(args, place(&args, 0, true).ctas, context->stream);
+  if (params.gated) {
+    CHECK_EQ(args.num_outputs, 2);
+    CHECK_EQ(args.outputs[0].rows, args.outputs[1].rows);
+    args.outputs[0].up = args.outputs[1].matrix;
+    args.num_outputs = 1;
+  }
+  if (is_scalar(params)) {
+    CHECK(!params.gated && params.norm == nullptr);
+    run_plain(args, context->stream);
   } else {
-    run_tiles(params, format, args, context);
+    run_tiles(params, args, context);
   }
 }
 

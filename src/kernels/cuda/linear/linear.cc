@@ -24,14 +24,6 @@ namespace {
 // Rows of x that are rounded at a time: what bounds the scratch. A precise one is rounded twice.
 constexpr int64_t tokens_per_slice(bool precise) { return precise ? 1024 : 2048; }
 
-FewRowsOutput few_rows_output(const LinearOutput& output) {
-  return {.weight = output.weight,
-          .bias = output.bias.data == nullptr ? nullptr : output.bias.as<float>(),
-          .out = output.out.as<float>(),
-          .out_stride = output.weight->rows,
-          .accumulate = output.accumulate};
-}
-
 // Those of one format at a time.
 void run_few(const TensorView& x, std::span<const LinearOutput> outputs, Context* context) {
   std::array<FewRowsOutput, kMaxFewOutputs> part;

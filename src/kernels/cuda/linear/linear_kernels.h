@@ -31,9 +31,20 @@ struct FewRowsParams {
   int64_t x_stride = 0;
   int64_t num_tokens = 0;
   std::span<const FewRowsOutput> outputs;  // at most kMaxFewOutputs, of one format and columns
-  bool scalar = false;                     // x may lie anywhere: no vectors
+  const float* norm = nullptr;             // of x, before all else; REQUIRES: can_norm_few_rows()
+  float epsilon = 0;
+  bool gated = false;   // two outputs, up to kMostGatedRows rows: silu(first) * second to the first
+  bool scalar = false;  // x may lie anywhere: no vectors
 };
 void few_rows(const FewRowsParams& params, Context* context);
+// Whether the CTAs of a call can norm x for themselves, and whether it can be gated.
+bool can_norm_few_rows(const FewRowsParams& params);
+bool can_gate_few_rows(const FewRowsParams& params);
+FewRowsOutput few_rows_output(const LinearOutput& output);
+
+// norm_linear() in fewer launches than its parts have, for RowCount::kFew; false, and nothing is
+// done, where that is not possible.
+bool norm_few(const NormLinearParams& params, Context* context);
 
 // high[i] = bf16(x[i]) and, if wanted, low[i] = bf16(x[i] - high[i]).
 void round_to_bf16(const float* x, int64_t count, bf16* high, bf16* low, Context* context);

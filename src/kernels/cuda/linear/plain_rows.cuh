@@ -34,7 +34,7 @@ __global__ __launch_bounds__(kPlainThreads) void plain_rows_kernel(
   const bf16* rows[kRowsOfWarp];
 #pragma unroll
   for (int r = 0; r < kRowsOfWarp; ++r) {
-    rows[r] = reinterpret_cast<const bf16*>(output.weight) +
+    rows[r] = reinterpret_cast<const bf16*>(output.matrix.weight) +
               int64_t{min(first_row + r, output.rows - 1)} * args.x_length;
   }
   float sums[kPlainTokens][kRowsOfWarp] = {};
@@ -55,7 +55,7 @@ __global__ __launch_bounds__(kPlainThreads) void plain_rows_kernel(
     for (int r = 0; r < kRowsOfWarp; ++r) {
       const float sum = sum_over_warp(sums[t][r]);
       if (lane == 0 && t <= last_token && first_row + r < output.rows) {
-        store_few(args, output, first_token + t, first_row + r, sum);
+        store_few(output, args.x_scales, first_token + t, first_row + r, sum);
       }
     }
   }

@@ -1,0 +1,7 @@
+#include "kernels/cuda/linear/few_launch.cuh"
+
+namespace lserve::cuda {
+
+template void launch_few<Int8Format>(const FewArgs&, const FewLaunch&, const Queue&);
+
+}  // namespace lserve::cuda
