@@ -20,6 +20,7 @@ struct SiluMulArgs {
   int64_t count;
 };
 
+using cuda::silu_times;
 __device__ float4 silu_times(float4 z, float4 up) {
   return make_float4(silu_times(z.x, up.x), silu_times(z.y, up.y), silu_times(z.z, up.z),
                      silu_times(z.w, up.w));
