@@ -13,6 +13,7 @@
 #include "kernels/cuda/common/weight_loader.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/linear/linear_kernels.h"
+#include "kernels/cuda/linear/many_rows.h"
 #include "kernels/cuda/random_weight/random_weight.h"
 #include "tensor/cuda/device_info.h"
 #include "tensor/cuda/device_memory.h"
@@ -112,6 +113,10 @@ class CudaBackend final : public Backend {
   void norm_linear(const NormLinearParams& params) override {
     if (!cuda::norm_linear(params, &context_)) Backend::norm_linear(params);
   }
+  DType input_dtype(const Weight& weight, RowCount rows) const override {
+    const bool rounds = rows == RowCount::kMany && cuda::takes_bf16(weight, context_);
+    return rounds ? DType::kBF16 : DType::kF32;
+  }
   void silu_mul(const SiluMulParams& params) override { cuda::silu_mul(params, &context_); }
   void rope(const RopeParams& params) override { cuda::rope(params, &context_); }
 
@@ -158,7 +163,7 @@ class CudaBackend final : public Backend {
     Weight weight{format, rows, columns, {}};
     ASSIGN_OR_RETURN(weight.data,
                      allocate(static_cast<size_t>(stored_bytes(format, rows, columns))));
-    if (format == WeightFormat::kBF16) cuda::prepare_linear(weight, &context_);
+    cuda::prepare_linear(weight, &context_);
     return weight;
   }
 

@@ -40,16 +40,18 @@ __global__ __launch_bounds__(kElementThreads) void bias_kernel(const float* bias
   out[i] = accumulate ? out[i] + bias[i % rows] : bias[i % rows];
 }
 
-// A thread takes four outputs of a row.
-__global__ __launch_bounds__(kElementThreads) void scale_kernel(const ScaleArgs args) {
+// A thread takes four outputs of a row. Sums: int4 or float4.
+template <typename Sums>
+__global__ __launch_bounds__(kElementThreads) void scale_kernel(const ScaleArgs args,
+                                                                const Sums* all_sums) {
   const int64_t i = int64_t{blockIdx.x} * kElementThreads + threadIdx.x;
   if (i >= args.num_tokens * args.rows / kVector) return;
   const int64_t token = i / (args.rows / kVector);
   const int64_t row = i % (args.rows / kVector);
-  const int4 sums = reinterpret_cast<const int4*>(args.sums)[i];
+  const Sums sums = all_sums[i];
   const float4 scales = reinterpret_cast<const float4*>(args.row_scales)[row];
   const float x_scale = args.x_scales[token];
-  const auto scaled = [&](int sum, float scale) {
+  const auto scaled = [&](auto sum, float scale) {
     return __fmul_rn(__fmul_rn(static_cast<float>(sum), x_scale), scale);
   };
   float v[kVector] = {scaled(sums.x, scales.x), scaled(sums.y, scales.y), scaled(sums.z, scales.z),
@@ -90,9 +92,17 @@ void add_bias(const float* bias, const TensorView& out, bool accumulate, Context
 }
 
 void scale_sums(const ScaleArgs& args, Context* context) {
-  CHECK(vectors_fit(args.rows, {args.sums, args.row_scales, args.out}));
+  const bool exact = args.sums != nullptr;
+  CHECK(exact != (args.float_sums != nullptr));
+  CHECK(vectors_fit(args.rows, {args.sums, args.float_sums, args.row_scales, args.out}));
   const unsigned grid = element_ctas(args.num_tokens * args.rows / kVector);
-  scale_kernel<<<grid, kElementThreads, 0, context->stream>>>(args);
+  if (exact) {
+    scale_kernel<<<grid, kElementThreads, 0, context->stream>>>(
+        args, reinterpret_cast<const int4*>(args.sums));
+  } else {
+    scale_kernel<<<grid, kElementThreads, 0, context->stream>>>(
+        args, reinterpret_cast<const float4*>(args.float_sums));
+  }
   CUDA_CHECK(cudaGetLastError());
 }
 

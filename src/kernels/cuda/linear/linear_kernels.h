@@ -41,6 +41,10 @@ void few_rows(const FewRowsParams& params, Context* context);
 bool can_norm_few_rows(const FewRowsParams& params);
 bool can_gate_few_rows(const FewRowsParams& params);
 FewRowsOutput few_rows_output(const LinearOutput& output);
+// Products of x, of any formats, through few_rows().
+void few_linear(const TensorView& x, std::span<const LinearOutput> outputs, Context* context);
+// CHECKs what linear() requires of shapes.
+void check_linear(const LinearParams& params);
 
 // norm_linear() in fewer launches than its parts have, for RowCount::kFew; false, and nothing is
 // done, where that is not possible.
@@ -55,19 +59,20 @@ void add_bias(const float* bias, const TensorView& out, bool accumulate, Context
 // out = (sum * x_scale) * row_scale + bias, or added to out; out may be the memory of the sums.
 // REQUIRES: rows % 4 == 0, and all aligned to 16 bytes.
 struct ScaleArgs {
-  const int32_t* sums;      // [num_tokens, rows]
-  const float* x_scales;    // [num_tokens]
-  const float* row_scales;  // [rows]
-  const float* bias;        // [rows] or null
-  float* out;               // [num_tokens, rows]
+  const int32_t* sums = nullptr;      // [num_tokens, rows]
+  const float* float_sums = nullptr;  // or these
+  const float* x_scales;              // [num_tokens]
+  const float* row_scales;            // [rows]
+  const float* bias = nullptr;        // [rows] or null
+  float* out;                         // [num_tokens, rows]
   int64_t num_tokens;
   int64_t rows;
   bool accumulate;
 };
 void scale_sums(const ScaleArgs& args, Context* context);
 
-// Chooses what multiplies matrices of this shape, which takes longer than multiplying: by trials in
-// the memory of a weight that has no contents yet.
+// Chooses what multiplies matrices of this shape and format, which takes longer than multiplying:
+// by trials in the memory of a weight that has no contents yet.
 void prepare_linear(const Weight& weight, Context* context);
 
 }  // namespace lserve::cuda

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/linear/linear_kernels.h"
+#include "kernels/cuda/linear/many_rows.h"
 
 namespace lserve::cuda {
 
@@ -9,7 +10,7 @@ bool norm_linear(const NormLinearParams& params, Context* context) {
   check_norm_linear(params);
   if (params.linear.x.dim(0) == 0) return true;
   if (params.linear.rows == RowCount::kFew) return norm_few(params, context);
-  return false;
+  return norm_many(params, context);
 }
 
 }  // namespace lserve::cuda

@@ -1,0 +1,19 @@
+// What trials of products (gemm_trial.cc) multiply, and how they compare.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/linear/gemm.h"
+
+namespace lserve::cuda {
+
+// Random elements of what products of that type read: bf16, or e4m3 of all sizes without NaN.
+void fill_trial(GemmType type, void* out, int64_t count, uint64_t seed, cudaStream_t stream);
+
+// Waits for the stream. `differs` is a word of the device's. REQUIRES: bytes % 2 == 0.
+bool same_bytes(const void* a, const void* b, int64_t bytes, uint32_t* differs,
+                cudaStream_t stream);
+
+}  // namespace lserve::cuda
