@@ -114,18 +114,21 @@ __device__ float maximum(const float (&x)[kChannels]) {
 __device__ inline float clamp_to_f16(float x) { return fminf(fmaxf(x, -65504.0F), 65504.0F); }
 
 template <typename Layout>
-__device__ void quantise_kv_vector(const LaneVector<Layout>& vector, std::byte* codes,
-                                   KvScale* scale, int lane) {
+__device__ LaneVector<Layout> quantise_kv_vector(const LaneVector<Layout>& vector, std::byte* codes,
+                                                 KvScale* scale, int lane) {
   using Vector = LaneVector<Layout>;
   using Word = typename LaneWord<Vector::kBytes>::Type;
   constexpr float kLargest = (1 << Layout::kCodeBits) - 1;
   bool nan = false;
 #pragma unroll
   for (int i = 0; i < Vector::kChannels; ++i) nan = nan || is_nan(vector.x[i]);
+  Vector seen;
   if (__any_sync(kAllLanes, nan)) {  // one NaN makes the whole vector NaN
     reinterpret_cast<Word*>(codes)[lane] = 0;
     if (lane == 0) *scale = {{0}, {kF16NaN}};
-    return;
+#pragma unroll
+    for (int i = 0; i < Vector::kChannels; ++i) seen.x[i] = float_of(f16{kF16NaN});
+    return seen;
   }
   const float min = clamp_to_f16(first_minimum(vector.x, lane));
   const float max = clamp_to_f16(maximum(vector.x));
@@ -143,27 +146,34 @@ __device__ void quantise_kv_vector(const LaneVector<Layout>& vector, std::byte* 
     const float code = __fmul_rn(__fsub_rn(clamp_to_f16(vector.x[i]), m), inverse);
     const int rounded = __float2int_rn(fminf(fmaxf(code, 0.0F), kLargest));
     word |= static_cast<uint32_t>(rounded) << (i * Layout::kCodeBits);
+    seen.x[i] = dequantise(s, static_cast<float>(rounded), m);
   }
   reinterpret_cast<Word*>(codes)[lane] = static_cast<Word>(word);
   if (lane == 0) *scale = stored;
+  return seen;
 }
 
-// Stores a vector; `scale` is written only where the format has scales.
+// Stores a vector, and returns it as attention will see it; `scale` is written only where the
+// format has scales.
 template <typename Layout>
-__device__ void store_kv_vector(const LaneVector<Layout>& vector, std::byte* codes, KvScale* scale,
-                                int lane) {
+__device__ LaneVector<Layout> store_kv_vector(const LaneVector<Layout>& vector, std::byte* codes,
+                                              KvScale* scale, int lane) {
   if constexpr (Layout::kScaled) {
-    quantise_kv_vector(vector, codes, scale, lane);
+    return quantise_kv_vector(vector, codes, scale, lane);
   } else {
+    LaneVector<Layout> seen = vector;
 #pragma unroll
     for (int i = 0; i < LaneVector<Layout>::kChannels; ++i) {
       const int c = lane * LaneVector<Layout>::kChannels + i;
       if constexpr (Layout::kFormat == KvFormat::kF32) {
         reinterpret_cast<float*>(codes)[c] = vector.x[i];
       } else {
-        reinterpret_cast<bf16*>(codes)[c] = bf16_nearest(vector.x[i]);
+        const bf16 rounded = bf16_nearest(vector.x[i]);
+        reinterpret_cast<bf16*>(codes)[c] = rounded;
+        seen.x[i] = float_of(rounded);
       }
     }
+    return seen;
   }
 }
 
