@@ -17,6 +17,11 @@
 // So int8 results have the same bits in every backend, up to how bias and residual are added. A row
 // of x that holds a NaN or an infinity makes its whole row of the result NaN.
 //
+// Products of RowCount::kMany, unless `precise`, may keep less of the two others: fp8 adds up 32
+// products at a time with what the sum is so far, and each of these 33 may lose kFp8SumError of the
+// largest of them (the tensor cores of sm_90 align them to 14 bits); w4a16 has both the dequantised
+// row and x rounded to bf16.
+//
 // The low-rank term sees each x with an error of at most kLowRankInputError of it (the cuda backend
 // multiplies x as two bf16; the others as it is), and is summed in float32.
 #pragma once
@@ -35,6 +40,8 @@ inline constexpr int64_t kActivationBlock = 16;
 inline constexpr int64_t kMostInt8Columns = int64_t{1} << 17;
 
 inline constexpr double kLowRankInputError = 0x1p-18;
+
+inline constexpr double kFp8SumError = 0x1p-13;
 
 // Which of a backend's kernels: one for many rows, or one for few, that reads the weights at the
 // speed of memory. Their roundings differ, so the caller says which, not the number of rows.
