@@ -99,7 +99,8 @@ void multiply_fp8(const LinearOutput& output, const CodesSlice& slice, Context* 
 
 }  // namespace
 
-void multiply_codes(const LinearParams& params, ManyWay way, Context* context) {
+void multiply_codes(const LinearParams& params, ManyWay way, const RmsNormParams* norm,
+                    Context* context) {
   const int64_t columns = params.x.dim(1);
   const int64_t padded = round_up(columns, 16);
   int64_t num_tokens = params.x.dim(0);
@@ -120,16 +121,19 @@ void multiply_codes(const LinearParams& params, ManyWay way, Context* context) {
                    .codes = scratch,
                    .scales = reinterpret_cast<float*>(scratch + most * padded),
                    .sums = scratch + most * padded + scale_bytes};
+  const auto* x = (norm == nullptr ? params.x : norm->x).as<float>();
   for (int64_t first = 0; first < num_tokens; first += most) {
     slice.first_token = first;
     slice.num_tokens = std::min(most, num_tokens - first);
     round_many({.format = way == ManyWay::kInt8 ? WeightFormat::kW8A8 : WeightFormat::kFp8,
-                .x = params.x.as<float>() + first * columns,
+                .x = x + first * columns,
                 .num_tokens = slice.num_tokens,
                 .columns = columns,
                 .padded = padded,
                 .codes = slice.codes,
-                .scales = slice.scales},
+                .scales = slice.scales,
+                .norm = norm == nullptr ? nullptr : norm->weight.as<float>(),
+                .epsilon = norm == nullptr ? 0 : norm->epsilon},
                context);
     for (const LinearOutput& output : params.outputs) {
       if (many_way(output, params, context) != way) continue;

@@ -155,13 +155,14 @@ bool takes_bf16(const Weight& weight, const Context& context) {
          context.gemm->has(GemmType::kBF16Rounded, weight.rows, weight.columns);
 }
 
-void many_rows(const LinearParams& params, Context* context) {
+void many_rows(const LinearParams& params, Context* context, const RmsNormParams* norm) {
   bool any_bf16 = false;
   bool any_int8 = false;
   bool any_fp8 = false;
   for (const LinearOutput& output : params.outputs) {
     const ManyWay way = many_way(output, params, context);
     CHECK(params.x.dtype == DType::kF32 || way == ManyWay::kBF16);
+    CHECK(norm == nullptr || way == ManyWay::kInt8 || way == ManyWay::kFp8);
     if (way == ManyWay::kFew) few_linear(params.x, {&output, 1}, context);
     if (way == ManyWay::kInt8) multiply_rest(output, params.x, context);
     if ((way == ManyWay::kBF16 || way == ManyWay::kFp8) && output.bias.data != nullptr) {
@@ -171,8 +172,8 @@ void many_rows(const LinearParams& params, Context* context) {
     any_int8 = any_int8 || way == ManyWay::kInt8;
     any_fp8 = any_fp8 || way == ManyWay::kFp8;
   }
-  if (any_int8) multiply_codes(params, ManyWay::kInt8, context);
-  if (any_fp8) multiply_codes(params, ManyWay::kFp8, context);
+  if (any_int8) multiply_codes(params, ManyWay::kInt8, norm, context);
+  if (any_fp8) multiply_codes(params, ManyWay::kFp8, norm, context);
   if (any_bf16) multiply_slices(params, context);
 }
 

@@ -38,8 +38,12 @@ bool prepare_many(const Weight& weight, const GemmTrial* trial, Context* context
 
 // Those of the outputs that go that way (kInt8, kFp8), but not the rows behind the last multiple
 // of kInt8Rows, of kInt8.
-void multiply_codes(const LinearParams& params, ManyWay way, Context* context);
-void many_rows(const LinearParams& params, Context* context);
+// With a norm, products are of normed rows of its x, and params.x is not read.
+void multiply_codes(const LinearParams& params, ManyWay way, const RmsNormParams* norm,
+                    Context* context);
+// A norm only where all outputs go one way, kInt8 or kFp8, and can_norm_codes(); params.x is then
+// normed too, but only its rows behind the last multiple of kInt8Rows are read.
+void many_rows(const LinearParams& params, Context* context, const RmsNormParams* norm = nullptr);
 
 // norm_linear() in less memory traffic than its parts have, for RowCount::kMany; false, and nothing
 // is done, where that is not possible.
@@ -60,8 +64,11 @@ struct RoundManyArgs {
   int64_t columns;
   int64_t padded;  // a multiple of 16
   std::byte* codes;
-  float* scales;  // [num_tokens]
+  float* scales;                // [num_tokens]
+  const float* norm = nullptr;  // [columns] of rms_norm, which x goes through first; or null
+  float epsilon = 0;
 };
+bool can_norm_codes(int64_t columns);
 void round_many(const RoundManyArgs& args, Context* context);
 
 // Columns of a row of codes that are multiplied: zeros, of x, behind the last.

@@ -22,27 +22,56 @@ void multiply_gated_bf16(const LinearParams& params, Context* context) {
   silu_mul_bf16({gate, outputs[1].out, gate}, context);
 }
 
-}  // namespace
-
-bool norm_many(const NormLinearParams& params, Context* context) {
-  check_linear(params.linear);
-  const bool in_place = params.norm.out.data == params.norm.x.data;
-  if (in_place || params.linear.precise || total_rank(params.linear.outputs) > 0) return false;
-  for (const LinearOutput& output : params.linear.outputs) {
-    if (many_way(output, params.linear, context) != ManyWay::kBF16) return false;
+// Of what the norm writes for itself, no product reads more than the rows behind the last multiple
+// of kInt8Rows.
+void multiply_normed_codes(const NormLinearParams& params, ManyWay way, Context* context) {
+  const RmsNormParams& norm = params.norm;
+  const int64_t columns = norm.x.dim(1);
+  const int64_t first = norm.x.dim(0) / kInt8Rows * kInt8Rows;
+  if (way == ManyWay::kInt8 && first < norm.x.dim(0)) {
+    RmsNormParams rest = norm;
+    rest.x = {norm.x.as<float>() + first * columns, {norm.x.dim(0) - first, columns}};
+    rest.out = {norm.out.as<float>() + first * columns, rest.x.shape};
+    rms_norm(rest, context);
   }
+  many_rows(params.linear, context, &norm);
+}
+
+void multiply_normed_bf16(const NormLinearParams& params, Context* context) {
   RmsNormParams norm = params.norm;
   norm.out = {static_cast<bf16*>(norm.out.data), norm.x.shape};
   rms_norm_bf16(norm, context);
   LinearParams linear = params.linear;
   linear.x = norm.out;
-  const TensorView& first = linear.outputs[0].out;
-  if (params.gated && first.dtype == DType::kBF16) {
+  if (params.gated && linear.outputs[0].out.dtype == DType::kBF16) {
     multiply_gated_bf16(linear, context);
-    return true;
+  } else {
+    many_rows(linear, context);
   }
-  many_rows(linear, context);
-  if (params.gated) silu_mul({first, linear.outputs[1].out, first}, context);
+}
+
+}  // namespace
+
+bool norm_many(const NormLinearParams& params, Context* context) {
+  const LinearParams& linear = params.linear;
+  check_linear(linear);
+  const bool in_place = params.norm.out.data == params.norm.x.data;
+  if (in_place || linear.precise || total_rank(linear.outputs) > 0) return false;
+  const ManyWay way = many_way(linear.outputs[0], linear, context);
+  for (const LinearOutput& output : linear.outputs) {
+    if (many_way(output, linear, context) != way) return false;
+  }
+  if (way == ManyWay::kBF16) {
+    multiply_normed_bf16(params, context);
+  } else if (way != ManyWay::kFew && can_norm_codes(linear.x.dim(1))) {
+    multiply_normed_codes(params, way, context);
+  } else {
+    return false;
+  }
+  const TensorView& gate = linear.outputs[0].out;
+  if (params.gated && gate.dtype == DType::kF32) {
+    silu_mul({gate, linear.outputs[1].out, gate}, context);
+  }
   return true;
 }
 
