@@ -99,7 +99,9 @@ int64_t rows_of_block(const Weight& weight) {
   constexpr int64_t kUnit = 256;
   const int64_t bytes = weight.format == WeightFormat::kW4A16 ? 2 : 1;
   const int64_t most = kManyBytes / (multiplied_columns(weight) * bytes);
-  return most >= weight.rows ? weight.rows : most / kUnit * kUnit;
+  if (most >= weight.rows) return weight.rows;
+  // Blocks are as well aligned as their rows, so rows of the result must be.
+  return vectors_fit(weight.rows, {}) ? most / kUnit * kUnit : 0;
 }
 
 void expand_rows(const Weight& weight, int64_t first, int64_t count, void* out, Context* context) {
