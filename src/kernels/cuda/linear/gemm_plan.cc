@@ -62,8 +62,8 @@ Gemm::Plan::Plan(GemmType its_type, int64_t its_rows, int64_t its_columns)
   set(product, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, int32_t{outer});
   set(product, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, int32_t{outer});
   // Who asks for algorithms has no scales yet, and cuBLASLt wants to see that there will be some.
-  const auto* somewhere = reinterpret_cast<const float*>(uintptr_t{256});
-  set_scales(somewhere, somewhere);
+  alignas(256) static constexpr float kNoScale = 0;
+  set_scales(&kNoScale, &kNoScale);
 }
 
 Gemm::Plan::~Plan() {

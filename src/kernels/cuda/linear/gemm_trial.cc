@@ -51,7 +51,8 @@ class Gemm::Bench {
   bool ok() const { return ok_; }
   int64_t most_tokens() const { return most_; }
 
-  bool multiply(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens, void* out) {
+  bool multiply(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens, void* out,
+                bool accumulate = false) {
     const GemmArgs args{.type = plan_->type,
                         .x = x_.data(),
                         .num_tokens = tokens,
@@ -59,14 +60,16 @@ class Gemm::Bench {
                         .rows = plan_->rows,
                         .columns = plan_->columns,
                         .out = out,
-                        .accumulate = false,
+                        .accumulate = accumulate,
                         .x_scales = scales_.as<float>() + plan_->rows,
                         .weight_scales = scales_.as<float>(),
                         .workspace = workspace_.data()};
     return gemm_.multiply(*plan_, algorithm, args, stream_);
   }
+  // False if cuBLASLt refuses it, or would refuse to add to a result.
   bool expect(const cublasLtMatmulAlgo_t& algorithm) {
-    return multiply(algorithm, compared_, expected_.data());
+    return multiply(algorithm, compared_, out_.data(), true) &&
+           multiply(algorithm, compared_, expected_.data());
   }
   // Whether its rows are those expected, if there are so many.
   bool agrees(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens) {
