@@ -14,9 +14,9 @@ namespace lserve::cuda {
 
 namespace {
 
-constexpr uint64_t kUsualTokens = 8192;  // a slice (many_rows.h)
-constexpr std::array<uint64_t, 7> kOtherTokens = {1, 2, 9, 64, 300, 2048, 4096};
-constexpr std::array<uint64_t, 5> kOtherInt8Tokens = {kInt8Rows, 3 * kInt8Rows, 64, 496, 2048};
+constexpr int64_t kUsualTokens = 8192;  // a slice (many_rows.h)
+constexpr std::array<int64_t, 7> kOtherTokens = {1, 2, 9, 64, 300, 2048, 4096};
+constexpr std::array<int64_t, 5> kOtherInt8Tokens = {kInt8Rows, 3 * kInt8Rows, 64, 496, 2048};
 constexpr int kCandidates = 64;
 
 cublasLtMatmulPreference_t make_preference(uint32_t output_alignment) {
@@ -72,8 +72,8 @@ Gemm::Gemm() {
 
 Gemm::~Gemm() { static_cast<void>(cublasLtDestroy(static_cast<cublasLtHandle_t>(handle_))); }
 
-std::vector<cublasLtMatmulAlgo_t> Gemm::candidates(Plan* plan, uint64_t usual,
-                                                   std::span<const uint64_t> others) const {
+std::vector<cublasLtMatmulAlgo_t> Gemm::candidates(Plan* plan, int64_t usual,
+                                                   std::span<const int64_t> others) const {
   auto* handle = static_cast<cublasLtHandle_t>(handle_);
   std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found{};
   int count = 0;
@@ -90,7 +90,7 @@ std::vector<cublasLtMatmulAlgo_t> Gemm::candidates(Plan* plan, uint64_t usual,
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
     if (found[i].state != CUBLAS_STATUS_SUCCESS) continue;
     const cublasLtMatmulAlgo_t& algorithm = found[i].algo;
-    const auto serves = [&](uint64_t n) { return plan->serves(handle_, algorithm, n); };
+    const auto serves = [&](int64_t n) { return plan->serves(handle_, algorithm, n); };
     if (sums_in_one_order(algorithm) && serves(usual) && std::ranges::all_of(others, serves)) {
       good.push_back(algorithm);
     }
@@ -107,19 +107,11 @@ bool Gemm::prepare(GemmType type, int64_t rows, int64_t columns, const GemmTrial
   auto made = std::make_unique<Plan>(type, rows, columns);
   const bool exact = type == GemmType::kInt8;
   const auto others =
-      exact ? std::span<const uint64_t>(kOtherInt8Tokens) : std::span<const uint64_t>(kOtherTokens);
+      exact ? std::span<const int64_t>(kOtherInt8Tokens) : std::span<const int64_t>(kOtherTokens);
   const auto list = candidates(made.get(), kUsualTokens, others);
   if (list.empty()) return false;
   made->algorithm = list.front();
-  if (exact) {
-    for (size_t i = 0; i < kGemmTiers.size(); ++i) {
-      const std::array<uint64_t, 1> most = {kGemmTiers[i].most_tokens};
-      const auto of_tier = candidates(made.get(), kGemmTiers[i].usual_tokens, most);
-      if (!of_tier.empty()) made->of_tiers[i] = of_tier.front();
-    }
-  } else if (trial != nullptr && !try_out(made.get(), list, *trial)) {
-    return false;
-  }
+  if (trial != nullptr && !try_out(made.get(), list, *trial)) return false;
   plan = std::move(made);
   return true;
 }
@@ -132,7 +124,7 @@ bool Gemm::has(GemmType type, int64_t rows, int64_t columns) const {
 // False where cuBLASLt refuses; nothing is queued then.
 bool Gemm::multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
                     CUstream_st* stream) const {
-  plan.set_tokens(static_cast<uint64_t>(args.num_tokens));
+  plan.set_tokens(args.num_tokens);
   plan.set_out_stride(args.out_stride == 0 ? args.rows : args.out_stride);
   if (plan.type == GemmType::kFp8Scaled) plan.set_scales(args.weight_scales, args.x_scales);
   const std::array<float, 2> floats = {1, args.accumulate ? 1.0F : 0.0F};
@@ -160,12 +152,30 @@ void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
   const uint32_t of_out = gemm_output_alignment(args.type, args.rows);
   CHECK_EQ(misaligned(args.out, of_out), 0U);
   CHECK_EQ(args.out_stride * gemm_output_bytes(args.type) % of_out, 0);
-  const auto tokens = static_cast<uint64_t>(args.num_tokens);
-  const cublasLtMatmulAlgo_t& algorithm = plan->algorithm_of(handle_, tokens);
+  const cublasLtMatmulAlgo_t& algorithm = plan->algorithm_of(handle_, args.num_tokens);
   if (multiply(*plan, algorithm, args, stream)) return;
-  CHECK(&algorithm != &plan->algorithm && "cuBLASLt refuses what it promised");
-  plan->chosen[tokens] = &plan->algorithm;
-  CHECK(multiply(*plan, plan->algorithm, args, stream));
+  plan->chosen[args.num_tokens] = &plan->algorithm;
+  if (multiply(*plan, plan->algorithm, args, stream)) return;
+  run_halves(args, stream);
+}
+
+// What a trial did not meet: cuBLASLt refuses a number of rows that it promised to serve. Their
+// bits do not depend on how many there are at a time.
+void Gemm::run_halves(const GemmArgs& args, CUstream_st* stream) {
+  const int64_t half = args.num_tokens / 2 / kInt8Rows * kInt8Rows;
+  const int64_t first = half > 0 ? half : args.num_tokens / 2;
+  const bool even = args.type != GemmType::kInt8 || half > 0;
+  CHECK(first > 0 && even && "cuBLASLt refuses what it promised");
+  const int64_t stride = args.out_stride == 0 ? args.rows : args.out_stride;
+  GemmArgs part = args;
+  part.num_tokens = first;
+  run(part, stream);
+  part.num_tokens = args.num_tokens - first;
+  part.x =
+      static_cast<const std::byte*>(args.x) + first * args.columns * gemm_input_bytes(args.type);
+  part.out = static_cast<std::byte*>(args.out) + first * stride * gemm_output_bytes(args.type);
+  if (args.x_scales != nullptr) part.x_scales = args.x_scales + first;
+  run(part, stream);
 }
 
 }  // namespace lserve::cuda

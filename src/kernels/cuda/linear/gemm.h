@@ -5,8 +5,7 @@
 // come along. Here the choice is made once for (rows of W, columns), at a usual number of rows of
 // x, among the algorithms that sum over the columns in one order: no split K, and a workspace that
 // holds a scheduler's counters but is too small for unfinished sums. Fewer rows may have algorithms
-// of their own, but only such as gave the same bits in a trial on random numbers; exact sums need
-// no trial.
+// of their own, but only such as gave the same bits in a trial on random numbers.
 #pragma once
 
 #include <cublasLt.h>
@@ -80,13 +79,14 @@ class Gemm {
   struct Plan;  // of one shape: gemm_plan.h
   class Bench;  // what a trial multiplies: gemm_trial.cc
   // Those that sum in one order and serve all these numbers of rows; the best for `usual` first.
-  std::vector<cublasLtMatmulAlgo_t> candidates(Plan* plan, uint64_t usual,
-                                               std::span<const uint64_t> others) const;
+  std::vector<cublasLtMatmulAlgo_t> candidates(Plan* plan, int64_t usual,
+                                               std::span<const int64_t> others) const;
   // Keeps the first of the list that a trial accepts, and the tiers that agree with it. False if
   // cuBLASLt refuses all.
   bool try_out(Plan* plan, const std::vector<cublasLtMatmulAlgo_t>& list,
                const GemmTrial& trial) const;
   void find_tier(Plan* plan, size_t tier, Bench* bench) const;
+  void run_halves(const GemmArgs& args, CUstream_st* stream);
   bool multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
                 CUstream_st* stream) const;
 

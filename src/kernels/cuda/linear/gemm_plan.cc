@@ -73,7 +73,8 @@ Gemm::Plan::~Plan() {
   static_cast<void>(cublasLtMatmulDescDestroy(product));
 }
 
-void Gemm::Plan::set_tokens(uint64_t tokens) {
+void Gemm::Plan::set_tokens(int64_t num_tokens) {
+  const auto tokens = static_cast<uint64_t>(num_tokens);
   for (cublasLtMatrixLayout_t layout : {x, out}) {
     CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_COLS, &tokens,
                                                   sizeof(tokens)));
@@ -90,7 +91,7 @@ void Gemm::Plan::set_scales(const float* of_weight, const float* of_x) {
   set(product, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, of_x);
 }
 
-bool Gemm::Plan::serves(void* handle, const cublasLtMatmulAlgo_t& a, uint64_t tokens) {
+bool Gemm::Plan::serves(void* handle, const cublasLtMatmulAlgo_t& a, int64_t tokens) {
   set_tokens(tokens);
   cublasLtMatmulHeuristicResult_t result{};
   return cublasLtMatmulAlgoCheck(static_cast<cublasLtHandle_t>(handle), product, weight, x, out,
@@ -98,7 +99,7 @@ bool Gemm::Plan::serves(void* handle, const cublasLtMatmulAlgo_t& a, uint64_t to
          result.workspaceSize <= kGemmWorkspace;
 }
 
-const cublasLtMatmulAlgo_t& Gemm::Plan::algorithm_of(void* handle, uint64_t tokens) {
+const cublasLtMatmulAlgo_t& Gemm::Plan::algorithm_of(void* handle, int64_t tokens) {
   if (tokens > kGemmTiers.back().most_tokens) return algorithm;
   const auto known = chosen.find(tokens);
   if (known != chosen.end()) return *known->second;

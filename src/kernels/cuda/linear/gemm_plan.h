@@ -11,8 +11,8 @@ namespace lserve::cuda {
 
 // Up to so many rows of x, another algorithm is faster: that for a usual number of them.
 struct GemmTier {
-  uint64_t most_tokens;
-  uint64_t usual_tokens;
+  int64_t most_tokens;
+  int64_t usual_tokens;
 };
 inline constexpr std::array<GemmTier, 4> kGemmTiers = {
     {{64, 48}, {256, 192}, {1024, 768}, {3072, 2048}}};
@@ -31,13 +31,13 @@ struct Gemm::Plan {
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 
-  void set_tokens(uint64_t tokens);
+  void set_tokens(int64_t num_tokens);
   void set_out_stride(int64_t stride);
   void set_scales(const float* of_weight, const float* of_x);
   // Whether cuBLASLt runs the algorithm with that many rows of x: what it needs may depend on them.
-  bool serves(void* handle, const cublasLtMatmulAlgo_t& a, uint64_t tokens);
+  bool serves(void* handle, const cublasLtMatmulAlgo_t& a, int64_t tokens);
   // The first that its tier allows and that serves them.
-  const cublasLtMatmulAlgo_t& algorithm_of(void* handle, uint64_t tokens);
+  const cublasLtMatmulAlgo_t& algorithm_of(void* handle, int64_t tokens);
 
   const GemmType type;
   const int64_t rows;
@@ -48,7 +48,7 @@ struct Gemm::Plan {
   cublasLtMatrixLayout_t out = nullptr;
   cublasLtMatmulAlgo_t algorithm{};  // for any number of rows
   std::array<std::optional<cublasLtMatmulAlgo_t>, kGemmTiers.size()> of_tiers;
-  std::map<uint64_t, const cublasLtMatmulAlgo_t*> chosen;  // by numbers of rows of x
+  std::map<int64_t, const cublasLtMatmulAlgo_t*> chosen;  // by numbers of rows of x
 };
 
 }  // namespace lserve::cuda

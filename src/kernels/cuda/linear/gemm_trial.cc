@@ -18,7 +18,12 @@ namespace {
 constexpr size_t kTrials = 12;            // candidates of a tier
 constexpr int kTrialRuns = 4;             // the fastest counts
 constexpr int64_t kComparedTokens = 512;  // rows of results that are compared, at the most
-constexpr std::array<int64_t, 4> kFewTokens = {1, 9, 60, 300};
+// Rows of x that are tried, beside all numbers up to kAllTokens.
+constexpr int64_t kAllTokens = 33;
+constexpr std::array<int64_t, 12> kSomeTokens = {48,  60,  64,  65,  100, 127,
+                                                 128, 129, 256, 300, 500, 512};
+// Memory lies no better than callers must lay it.
+constexpr int64_t kOffset = kGemmAlignment;
 
 }  // namespace
 
@@ -30,20 +35,24 @@ class Gemm::Bench {
       : gemm_(gemm), plan_(plan), stream_(trial.stream), watch_(trial.stream) {
     const int64_t row_in = plan->columns * gemm_input_bytes(plan->type);
     const int64_t row_out = plan->rows * gemm_output_bytes(plan->type);
-    int64_t room = kMostTrialBytes - (plan->rows + kGemmTiers.back().usual_tokens) * 4;
+    const int64_t usual = kGemmTiers.back().usual_tokens;
+    int64_t room = kMostTrialBytes - (plan->rows + usual) * 4 - 8 * kOffset;
     if (trial.weight == nullptr) room -= plan->rows * row_in;
     compared_ = std::min(kComparedTokens, room / (row_in + 2 * row_out));
-    if (compared_ < kFewTokens.front()) return;
-    most_ = std::min<int64_t>(kGemmTiers.back().usual_tokens,
-                              (room - compared_ * row_out) / (row_in + row_out));
-    ok_ = take(&x_, most_ * row_in) && take(&out_, most_ * row_out) &&
-          take(&expected_, compared_ * row_out) && take(&workspace_, kGemmWorkspace) &&
-          take(&differs_, sizeof(uint32_t)) && take(&scales_, (plan->rows + most_) * 4) &&
+    if (compared_ < step()) return;
+    most_ = std::min(usual, (room - compared_ * row_out) / (row_in + row_out));
+    compared_ = compared_ / step() * step();
+    most_ = most_ / step() * step();
+    out_offset_ = gemm_output_alignment(plan->type, plan->rows);
+    ok_ = take(&x_, most_ * row_in + kOffset) && take(&out_, most_ * row_out + out_offset_) &&
+          take(&expected_, compared_ * row_out + out_offset_) &&
+          take(&workspace_, kGemmWorkspace) && take(&differs_, sizeof(uint32_t)) &&
+          take(&scales_, (plan->rows + most_) * 4) &&
           (trial.weight != nullptr || take(&own_weight_, plan->rows * row_in));
     if (!ok_) return;
     weight_ = trial.weight != nullptr ? trial.weight : own_weight_.data();
     fill_trial(plan->type, weight_, plan->rows * plan->columns, 1, stream_);
-    fill_trial(plan->type, x_.data(), most_ * plan->columns, 2, stream_);
+    fill_trial(plan->type, x(), most_ * plan->columns, 2, stream_);
     // Bytes of 0.747.
     CUDA_CHECK(cudaMemsetAsync(scales_.data(), 0x3F, scales_.bytes(), stream_));
   }
@@ -51,15 +60,18 @@ class Gemm::Bench {
   bool ok() const { return ok_; }
   int64_t most_tokens() const { return most_; }
 
-  bool multiply(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens, void* out,
+  // Numbers of rows are multiples of it.
+  int64_t step() const { return plan_->type == GemmType::kInt8 ? kInt8Rows : 1; }
+
+  bool multiply(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens, std::byte* to,
                 bool accumulate = false) {
     const GemmArgs args{.type = plan_->type,
-                        .x = x_.data(),
+                        .x = x(),
                         .num_tokens = tokens,
                         .weight = weight_,
                         .rows = plan_->rows,
                         .columns = plan_->columns,
-                        .out = out,
+                        .out = to,
                         .accumulate = accumulate,
                         .x_scales = scales_.as<float>() + plan_->rows,
                         .weight_scales = scales_.as<float>(),
@@ -68,22 +80,27 @@ class Gemm::Bench {
   }
   // False if cuBLASLt refuses it, or would refuse to add to a result.
   bool expect(const cublasLtMatmulAlgo_t& algorithm) {
-    return multiply(algorithm, compared_, out_.data(), true) &&
-           multiply(algorithm, compared_, expected_.data());
+    return multiply(algorithm, compared_, out(), true) &&
+           multiply(algorithm, step(), out(), true) && multiply(algorithm, compared_, expected());
   }
-  // Whether its rows are those expected, if there are so many.
-  bool agrees(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens) {
-    if (!multiply(algorithm, tokens, out_.data())) return false;
-    const int64_t bytes =
-        std::min(tokens, compared_) * plan_->rows * gemm_output_bytes(plan_->type);
-    return same_bytes(out_.data(), expected_.data(), bytes, differs_.as<uint32_t>(), stream_);
+  // Whether its rows are those expected, if there are so many, whatever comes along.
+  bool agrees(const cublasLtMatmulAlgo_t& algorithm, int64_t most_tokens) {
+    const int64_t most = std::min(most_tokens, most_);
+    CUDA_CHECK(cudaMemsetAsync(differs_.data(), 0, sizeof(uint32_t), stream_));
+    bool served = agrees_on(algorithm, most);
+    for (int64_t n = 1; n <= std::min(kAllTokens, most) && served; ++n) {
+      served = agrees_on(algorithm, n);
+    }
+    for (const int64_t n : kSomeTokens) {
+      if (n <= most && served) served = agrees_on(algorithm, n);
+    }
+    return served && is_zero(differs_.as<uint32_t>(), stream_);
   }
   double seconds(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens) {
     double least = std::numeric_limits<double>::infinity();
     for (int i = 0; i < kTrialRuns; ++i) {
       bool served = true;
-      const double seconds =
-          watch_.seconds([&] { served = multiply(algorithm, tokens, out_.data()); });
+      const double seconds = watch_.seconds([&] { served = multiply(algorithm, tokens, out()); });
       if (!served) return std::numeric_limits<double>::infinity();
       least = std::min(least, seconds);
     }
@@ -91,6 +108,19 @@ class Gemm::Bench {
   }
 
  private:
+  std::byte* x() const { return x_.as<std::byte>() + kOffset; }
+  std::byte* out() const { return out_.as<std::byte>() + out_offset_; }
+  std::byte* expected() const { return expected_.as<std::byte>() + out_offset_; }
+
+  // Differences wait to be looked at.
+  bool agrees_on(const cublasLtMatmulAlgo_t& algorithm, int64_t tokens) {
+    if (tokens % step() != 0) return true;
+    if (!multiply(algorithm, tokens, out())) return false;
+    const int64_t bytes =
+        std::min(tokens, compared_) * plan_->rows * gemm_output_bytes(plan_->type);
+    note_difference(out(), expected(), bytes, differs_.as<uint32_t>(), stream_);
+    return true;
+  }
   bool take(Buffer* buffer, int64_t bytes) const {
     auto memory = allocate_device(static_cast<size_t>(bytes), stream_);
     if (!memory.ok()) return false;
@@ -105,6 +135,7 @@ class Gemm::Bench {
   bool ok_ = false;
   int64_t compared_ = 0;
   int64_t most_ = 0;
+  int64_t out_offset_ = 0;
   void* weight_ = nullptr;
   Buffer own_weight_;
   Buffer x_;
@@ -120,10 +151,7 @@ bool Gemm::try_out(Plan* plan, const std::vector<cublasLtMatmulAlgo_t>& list,
   Bench bench(*this, plan, trial);
   if (!bench.ok()) return true;
   const auto keeps_bits = [&](const cublasLtMatmulAlgo_t& algorithm) {
-    if (!bench.expect(algorithm)) return false;
-    return std::ranges::all_of(kFewTokens, [&](int64_t n) {
-      return n > bench.most_tokens() || bench.agrees(algorithm, n);
-    });
+    return bench.expect(algorithm) && bench.agrees(algorithm, bench.most_tokens());
   };
   const auto found = std::ranges::find_if(list, keeps_bits);
   if (found == list.end()) return false;
@@ -135,10 +163,10 @@ bool Gemm::try_out(Plan* plan, const std::vector<cublasLtMatmulAlgo_t>& list,
 // The fastest of those that agree. So it does not show which one that is, and none is no failure.
 void Gemm::find_tier(Plan* plan, size_t tier, Bench* bench) const {
   const auto [most, usual] = kGemmTiers[tier];
-  const uint64_t above = tier == 0 ? 0 : kGemmTiers[tier - 1].most_tokens;
-  const int64_t timed = std::min(static_cast<int64_t>(usual), bench->most_tokens());
-  if (timed <= static_cast<int64_t>(above)) return;
-  std::array<uint64_t, 2> others = {most, static_cast<uint64_t>(timed)};
+  const int64_t above = tier == 0 ? 0 : kGemmTiers[tier - 1].most_tokens;
+  const int64_t timed = std::min(usual, bench->most_tokens());
+  if (timed <= above) return;
+  const std::array<int64_t, 2> others = {most, timed};
   auto list = candidates(plan, usual, others);
   if (list.size() > kTrials) list.resize(kTrials);
   const cublasLtMatmulAlgo_t* next = &plan->algorithm;
@@ -149,8 +177,6 @@ void Gemm::find_tier(Plan* plan, size_t tier, Bench* bench) const {
   for (const cublasLtMatmulAlgo_t& algorithm : list) {
     const double seconds = bench->seconds(algorithm, timed);
     if (seconds >= least || !bench->agrees(algorithm, timed)) continue;
-    const auto agrees = [&](int64_t n) { return n > timed || bench->agrees(algorithm, n); };
-    if (!std::ranges::all_of(kFewTokens, agrees)) continue;
     least = seconds;
     plan->of_tiers[tier] = algorithm;
   }

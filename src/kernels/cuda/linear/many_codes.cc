@@ -113,14 +113,16 @@ void multiply_codes(const LinearParams& params, ManyWay way, const RmsNormParams
   }
   const int64_t row_bytes = codes_row_bytes(columns, widest);
   const int64_t most = std::min(num_tokens, rows_of_slice(row_bytes));
-  const int64_t scale_bytes = round_up(most * int64_t{sizeof(float)}, 16);
-  std::byte* scratch = context->rounded.of<std::byte>(most * (padded + 4 * widest) + scale_bytes);
+  const int64_t code_bytes = round_up(most * padded, 256);
+  const int64_t scale_bytes = round_up(most * int64_t{sizeof(float)}, 256);
+  const int64_t sum_bytes = most * widest * int64_t{sizeof(float)};
+  auto* scratch = context->rounded.of<std::byte>(code_bytes + scale_bytes + sum_bytes);
   CodesSlice slice{.first_token = 0,
                    .num_tokens = 0,
                    .padded = padded,
                    .codes = scratch,
-                   .scales = reinterpret_cast<float*>(scratch + most * padded),
-                   .sums = scratch + most * padded + scale_bytes};
+                   .scales = reinterpret_cast<float*>(scratch + code_bytes),
+                   .sums = scratch + code_bytes + scale_bytes};
   const auto* x = (norm == nullptr ? params.x : norm->x).as<float>();
   for (int64_t first = 0; first < num_tokens; first += most) {
     slice.first_token = first;

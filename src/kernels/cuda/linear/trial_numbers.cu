@@ -37,17 +37,19 @@ void fill_trial(GemmType type, void* out, int64_t count, uint64_t seed, cudaStre
   CUDA_CHECK(cudaGetLastError());
 }
 
-bool same_bytes(const void* a, const void* b, int64_t bytes, uint32_t* differs,
-                cudaStream_t stream) {
+void note_difference(const void* a, const void* b, int64_t bytes, uint32_t* differs,
+                     cudaStream_t stream) {
   const int64_t count = bytes / 2;
-  CUDA_CHECK(cudaMemsetAsync(differs, 0, sizeof(*differs), stream));
   compare_kernel<<<element_ctas(count), kElementThreads, 0, stream>>>(
       static_cast<const uint16_t*>(a), static_cast<const uint16_t*>(b), count, differs);
   CUDA_CHECK(cudaGetLastError());
-  uint32_t found = 0;
-  CUDA_CHECK(cudaMemcpyAsync(&found, differs, sizeof(found), cudaMemcpyDeviceToHost, stream));
+}
+
+bool is_zero(const uint32_t* word, cudaStream_t stream) {
+  uint32_t value = 0;
+  CUDA_CHECK(cudaMemcpyAsync(&value, word, sizeof(value), cudaMemcpyDeviceToHost, stream));
   CUDA_CHECK(cudaStreamSynchronize(stream));
-  return found == 0;
+  return value == 0;
 }
 
 }  // namespace lserve::cuda
