@@ -13,28 +13,38 @@ namespace {
 
 constexpr int kThreads = kNormThreads;
 constexpr int kStep = kThreads * kChunk;  // columns of all threads
+constexpr int kWideThreads = 512;         // where nothing is normed
+constexpr int kWideStep = kWideThreads * kChunk;
 
-// A CTA rounds a row.
-template <typename Input>
-__global__ __launch_bounds__(kThreads) void round_many_kernel(const RoundManyArgs args,
-                                                              const bool vectors) {
+// A CTA rounds a row. It reads it once, into kSteps eights of each thread, or twice if they are 0.
+template <typename Input, int kSteps>
+__global__ __launch_bounds__(kWideThreads) void round_many_kernel(const RoundManyArgs args,
+                                                                  const bool vectors) {
   const auto columns = static_cast<int>(args.columns);
   const float* x = args.x + int64_t{blockIdx.x} * args.columns;
   const int first = static_cast<int>(threadIdx.x) * kChunk;
+  float held[kSteps == 0 ? 1 : kSteps][kChunk];
   uint32_t largest = 0;
-#pragma unroll 4
-  for (int c = first; c < columns; c += kStep) {
-    float v[kChunk];
-    load_chunk(x, c, columns, vectors, v);
-    largest = largest_bits(v, largest);
+#pragma unroll
+  for (int i = 0; i < kSteps; ++i) {
+    load_chunk(x, first + i * kWideStep, columns, vectors, held[i]);
+    largest = largest_bits(held[i], largest);
   }
-  const RowRounding row = Input::rounding(largest_of_cta<kThreads>(largest));
+  for (int c = first; kSteps == 0 && c < columns; c += kWideStep) {
+    load_chunk(x, c, columns, vectors, held[0]);
+    largest = largest_bits(held[0], largest);
+  }
+  const RowRounding row = Input::rounding(largest_of_cta<kWideThreads>(largest));
   if (threadIdx.x == 0) args.scales[blockIdx.x] = row.scale;
   std::byte* codes = args.codes + int64_t{blockIdx.x} * args.padded;
-  for (int c = first; c < args.padded; c += kStep) {
-    float v[kChunk];
-    load_chunk(x, c, columns, vectors, v);
-    Input::put(v, row, codes + c);
+#pragma unroll
+  for (int i = 0; i < kSteps; ++i) {
+    const int c = first + i * kWideStep;
+    if (c < args.padded) Input::put(held[i], row, codes + c);
+  }
+  for (int c = first; kSteps == 0 && c < args.padded; c += kWideStep) {
+    load_chunk(x, c, columns, vectors, held[0]);
+    Input::put(held[0], row, codes + c);
   }
 }
 
@@ -102,11 +112,26 @@ int held_bytes(int64_t columns) {
 }
 
 template <typename Input>
+auto round_kernel_of(int64_t columns) {
+  switch ((columns + kWideStep - 1) / kWideStep) {
+    case 1:
+      return round_many_kernel<Input, 1>;
+    case 2:
+      return round_many_kernel<Input, 2>;
+    case 3:
+    case 4:
+      return round_many_kernel<Input, 4>;
+    default:
+      return round_many_kernel<Input, 0>;
+  }
+}
+
+template <typename Input>
 void launch(const RoundManyArgs& args, cudaStream_t stream) {
   const auto grid = static_cast<unsigned>(args.num_tokens);
   if (args.norm == nullptr) {
     const bool vectors = vectors_fit(args.columns, {args.x});
-    round_many_kernel<Input><<<grid, kThreads, 0, stream>>>(args, vectors);
+    round_kernel_of<Input>(args.columns)<<<grid, kWideThreads, 0, stream>>>(args, vectors);
   } else {
     CHECK(can_norm_codes(args.columns));
     const bool vectors = vectors_fit(args.columns, {args.x, args.norm});
