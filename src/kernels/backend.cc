@@ -29,13 +29,14 @@ Result<Weight> Backend::make_random_weight(int64_t rows, int64_t columns, uint64
   return load_weight({WeightFormat::kBF16, rows, columns, std::as_bytes(std::span(values))});
 }
 
-void Backend::norm_linear(const NormLinearParams& params) {
+bool Backend::norm_linear(const NormLinearParams& params) {
   check_norm_linear(params);
   rms_norm(params.norm);
   linear(params.linear);
-  if (!params.gated) return;
+  if (!params.gated) return false;
   const TensorView& gate = params.linear.outputs[0].out;
   silu_mul({gate, params.linear.outputs[1].out, gate});
+  return false;
 }
 
 void Backend::rope_write_kv(const RopeWriteKvParams& params) {

@@ -87,7 +87,8 @@ class Backend {
   virtual void embed(const EmbedParams& params) = 0;
   virtual void rms_norm(const RmsNormParams& params) = 0;
   virtual void linear(const LinearParams& params) = 0;
-  virtual void norm_linear(const NormLinearParams& params);
+  // Whether it wrote params.largest.
+  virtual bool norm_linear(const NormLinearParams& params);
   // What x of linear() may be: bf16 if it is rounded to that anyway, so that who makes x may store
   // it so, and nothing changes.
   virtual DType input_dtype(const Weight& /*weight*/, RowCount /*rows*/) const {

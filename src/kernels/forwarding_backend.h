@@ -46,7 +46,7 @@ class ForwardingBackend : public Backend {
   void embed(const EmbedParams& params) override { inner_->embed(params); }
   void rms_norm(const RmsNormParams& params) override { inner_->rms_norm(params); }
   void linear(const LinearParams& params) override { inner_->linear(params); }
-  void norm_linear(const NormLinearParams& params) override { inner_->norm_linear(params); }
+  bool norm_linear(const NormLinearParams& params) override { return inner_->norm_linear(params); }
   DType input_dtype(const Weight& weight, RowCount rows) const override {
     return inner_->input_dtype(weight, rows);
   }

@@ -36,6 +36,10 @@ void check_norm_linear(const NormLinearParams& params) {
   const LinearOutput& gate = linear.outputs[0];
   const LinearOutput& up = linear.outputs[1];
   CHECK_EQ(gate.weight->rows, up.weight->rows);
+  if (params.largest.data != nullptr) {
+    const int64_t parts = (gate.weight->rows + kLargestColumns - 1) / kLargestColumns;
+    CHECK(params.largest.shape == Shape({linear.x.dim(0), parts}));
+  }
   CHECK(!gate.accumulate && !up.accumulate && gate.out.data != up.out.data);
   if (gate.out.dtype == DType::kF32) return;
   CHECK(gate.out.dtype == DType::kBF16);

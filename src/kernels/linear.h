@@ -72,6 +72,9 @@ struct LinearParams {
   std::span<const LinearOutput> outputs;  // at least one; the same columns in all
   bool precise = false;  // for the output head, whose errors nothing behind it evens out
   RowCount rows = RowCount::kMany;
+  // [num_tokens, n]  f32 or absent: numbers whose largest, of a row, is max |x| of that row of x,
+  // so that nobody has to look for it (NormLinearParams::largest).
+  TensorView x_largest = {};
   // [num_tokens, total_rank(outputs)]  f32: receives the scaled A_i x, output after output; may be
   // absent if no output has a low-rank term.
   TensorView low_rank_scratch = {};
@@ -88,7 +91,13 @@ struct NormLinearParams {
   // second is scratch. That of the first may be bf16 if Backend::input_dtype() is bf16 of both
   // matrices and they come alone: no bias, no low-rank term.
   bool gated = false;
+  // [num_tokens, ceil(rows / kLargestColumns)]  f32 or absent: receives, of gated products, what
+  // LinearParams::x_largest is, if norm_linear() returns true.
+  TensorView largest = {};
 };
+
+// Columns of the result whose largest |out| goes into one number.
+inline constexpr int64_t kLargestColumns = 32;
 
 // The sum of the ranks of the outputs' low-rank terms.
 int64_t total_rank(std::span<const LinearOutput> outputs);

@@ -39,8 +39,10 @@ class TimedBackend final : public ForwardingBackend {
   void linear(const LinearParams& p) override {
     timed(name_of("linear", p), [&] { inner().linear(p); });
   }
-  void norm_linear(const NormLinearParams& p) override {
-    timed(name_of("norm_linear", p.linear), [&] { inner().norm_linear(p); });
+  bool norm_linear(const NormLinearParams& p) override {
+    bool wrote_largest = false;
+    timed(name_of("norm_linear", p.linear), [&] { wrote_largest = inner().norm_linear(p); });
+    return wrote_largest;
   }
   void silu_mul(const SiluMulParams& p) override {
     timed("silu_mul", [&] { inner().silu_mul(p); });

@@ -79,7 +79,7 @@ void Llama::attend(int64_t n, int64_t layer, const KvCache& cache) {
   const TensorView v = first_rows(workspace_.v, {n, w.v.weight.rows});
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
   const LinearOutput qkv[] = {w.q.output(q), w.k.output(k), w.v.output(v)};
-  project_normed(hidden, w.attention_norm, qkv);
+  backend_.norm_linear(normed(hidden, w.attention_norm, qkv));
   const auto pools = cache.views(layer);
   const KvWrites writes = kv_writes(n, layer, pools);
   backend_.rope_write_kv(
@@ -180,9 +180,12 @@ void Llama::feed_forward(int64_t n, const LayerWeights& layer) {
   const TensorView hidden = first_rows(workspace_.hidden, {n, config_.hidden_size});
   inner.dtype = inner_dtype(layer);
   const LinearOutput gate_up[] = {layer.gate.output(inner), layer.up.output(up)};
-  project_normed(hidden, layer.mlp_norm, gate_up, /*gated=*/true);
+  NormLinearParams params = normed(hidden, layer.mlp_norm, gate_up);
+  params.gated = true;
+  params.largest = first_rows(workspace_.largest, {n, workspace_.largest.dim(1)});
+  const bool has_largest = backend_.norm_linear(params);
   const LinearOutput down[] = {layer.down.output(hidden, /*accumulate=*/true)};
-  project(inner, down);
+  project(inner, down, has_largest ? params.largest : TensorView());
 }
 
 DType Llama::inner_dtype(const LayerWeights& layer) const {
@@ -193,37 +196,37 @@ DType Llama::inner_dtype(const LayerWeights& layer) const {
   return DType::kBF16;
 }
 
-void Llama::project(const TensorView& x, std::span<const LinearOutput> outputs) {
+void Llama::project(const TensorView& x, std::span<const LinearOutput> outputs,
+                    const TensorView& x_largest) {
   backend_.linear(
       {.x = x,
        .outputs = outputs,
        .rows = rows_,
+       .x_largest = x_largest,
        .low_rank_scratch = first_rows(workspace_.low_rank, {x.dim(0), total_rank(outputs)})});
 }
 
-void Llama::project_normed(const TensorView& x, const VectorWeight& weight,
-                           std::span<const LinearOutput> outputs, bool gated) {
-  const TensorView normed = first_rows(workspace_.normed, x.shape);
-  backend_.norm_linear(
-      {.norm = {x, weight.view(), normed, static_cast<float>(config_.rms_norm_eps)},
-       .linear = {.x = normed,
-                  .outputs = outputs,
-                  .rows = rows_,
-                  .low_rank_scratch =
-                      first_rows(workspace_.low_rank, {x.dim(0), total_rank(outputs)})},
-       .gated = gated});
+NormLinearParams Llama::normed(const TensorView& x, const VectorWeight& weight,
+                               std::span<const LinearOutput> outputs) const {
+  const TensorView out = first_rows(workspace_.normed, x.shape);
+  return {.norm = {x, weight.view(), out, static_cast<float>(config_.rms_norm_eps)},
+          .linear = {.x = out,
+                     .outputs = outputs,
+                     .rows = rows_,
+                     .low_rank_scratch =
+                         first_rows(workspace_.low_rank, {x.dim(0), total_rank(outputs)})}};
 }
 
 TensorView Llama::logits(int64_t first, int64_t count, RowCount row_count) {
   CHECK_LE(count, workspace_.limits.max_logit_rows);
   const int64_t width = config_.hidden_size;
   const TensorView rows(workspace_.hidden.as<float>() + first * width, {count, width});
-  const TensorView normed = first_rows(workspace_.normed, {count, width});
   const TensorView out = first_rows(workspace_.logits, {count, config_.vocab_size});
   const LinearOutput head[] = {{.weight = &weights_.output(), .out = out}};
-  backend_.norm_linear(
-      {.norm = {rows, weights_.final_norm.view(), normed, static_cast<float>(config_.rms_norm_eps)},
-       .linear = {.x = normed, .outputs = head, .precise = true, .rows = row_count}});
+  NormLinearParams params = normed(rows, weights_.final_norm, head);
+  params.linear.precise = true;
+  params.linear.rows = row_count;
+  backend_.norm_linear(params);
   return out;
 }
 

@@ -111,10 +111,11 @@ class Llama {
   void select_pages(int64_t num_tokens, const LayerLists& lists, const PagedKvView& kv);
   void feed_forward(int64_t num_tokens, const LayerWeights& layer);
   // outputs = projections of x, with what an adapter adds.
-  void project(const TensorView& x, std::span<const LinearOutput> outputs);
-  // The same of normed x; gated: of gate and up, whose product goes where the first goes.
-  void project_normed(const TensorView& x, const VectorWeight& weight,
-                      std::span<const LinearOutput> outputs, bool gated = false);
+  void project(const TensorView& x, std::span<const LinearOutput> outputs,
+               const TensorView& x_largest = {});
+  // The same of normed x.
+  NormLinearParams normed(const TensorView& x, const VectorWeight& weight,
+                          std::span<const LinearOutput> outputs) const;
   // Of what lies between gate, up and down.
   DType inner_dtype(const LayerWeights& layer) const;
   // The first num_tokens rows of q (or of the attention output), by head.

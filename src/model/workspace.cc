@@ -28,6 +28,7 @@ std::vector<Part> float_parts(const ModelConfig& config, const WorkspaceLimits& 
           {&Workspace::attention, n, q_width},
           {&Workspace::gate, n, config.intermediate_size},
           {&Workspace::up, n, config.intermediate_size},
+          {&Workspace::largest, n, ceil_div(config.intermediate_size, kLargestColumns)},
           {&Workspace::low_rank, n, limits.low_rank_columns},
           {&Workspace::logits, limits.max_logit_rows, config.vocab_size},
           {&Workspace::scores, limits.max_score_rows, limits.max_pages}};

@@ -33,6 +33,7 @@ struct Workspace {
   TensorView k, v;       // [max_tokens, num_kv_heads * head_dim]
   TensorView attention;  // [max_tokens, num_q_heads * head_dim]
   TensorView gate, up;   // [max_tokens, intermediate]
+  TensorView largest;    // [max_tokens, intermediate / kLargestColumns]
   TensorView low_rank;   // [max_tokens, low_rank_columns]
   TensorView logits;     // [max_logit_rows, vocab_size]
   TensorView scores;     // [max_score_rows, max_pages]

@@ -168,6 +168,55 @@ TEST_P(NormLinearTest, RoundedInputIsTheSame) {
   });
 }
 
+// The largest |x| may come along: it is what linear() would find, and what norm_linear() says of
+// its gated result.
+TEST_P(NormLinearTest, LargestComesAlong) {
+  for_each_case(test_cases(150), [&](Random& random, int64_t) {
+    Call call(&backend(), &random);
+    if (!call.gated) return;
+    const int64_t tokens = call.tokens;
+    const int64_t rows = call.matrices[0].weight.rows;
+    const int64_t parts = (rows + kLargestColumns - 1) / kLargestColumns;
+    Call::Results results;
+    const auto list = call.outputs(&results);
+    auto normed = poisoned(tokens * call.columns);
+    auto largest = poisoned(tokens * parts);
+    NormLinearParams params{call.rms_norm(&normed),
+                            call.linear(&normed, list),
+                            true,
+                            {largest.data(), {tokens, parts}}};
+    const bool is_known = backend().norm_linear(params);
+    backend().synchronize();
+    const std::vector<float>& x = results[0];
+    for (int64_t t = 0; t < tokens && is_known; ++t) {
+      for (int64_t part = 0; part < parts; ++part) {
+        float expected = 0;
+        const int64_t end = std::min(rows, (part + 1) * kLargestColumns);
+        for (int64_t c = part * kLargestColumns; c < end; ++c) {
+          expected = std::max(expected, std::abs(x[static_cast<size_t>(t * rows + c)]));
+        }
+        ASSERT_EQ(largest[static_cast<size_t>(t * parts + part)], expected) << t << ", " << part;
+      }
+    }
+    if (!is_known) return;
+    const WeightFormat format = pick(kFormats, &random);
+    if (format == WeightFormat::kBF16) return;
+    Matrix down(&backend(), format, random.integer(1, 150), rows, &random);
+    std::vector<std::vector<float>> sums;
+    for (const bool comes_along : {false, true}) {
+      sums.push_back(poisoned(tokens * down.weight.rows));
+      const LinearOutput output{.weight = &down.weight,
+                                .out = {sums.back().data(), {tokens, down.weight.rows}}};
+      backend().linear({.x = {results[0].data(), {tokens, rows}},
+                        .outputs = {&output, 1},
+                        .rows = RowCount::kFew,
+                        .x_largest = comes_along ? params.largest : TensorView()});
+      backend().synchronize();
+    }
+    EXPECT_TRUE(same_bits(sums[0], sums[1])) << weight_format_name(format);
+  });
+}
+
 // A result in bf16: gate, up and their product are each rounded once.
 TEST_P(NormLinearTest, GateInBf16) {
   for_each_case(test_cases(60), [&](Random& random, int64_t) {

@@ -198,6 +198,7 @@ struct MirroredLinear {
   MirroredLinear(const LinearParams& from, Copies* copies)
       : outputs(from.outputs.begin(), from.outputs.end()), params(from) {
     params.x = copies->in(from.x);
+    params.x_largest = copies->in(from.x_largest);
     for (LinearOutput& output : outputs) {
       output.bias = copies->in(output.bias);
       output.out = copies->out(output.out);
@@ -250,7 +251,7 @@ class MirrorBackend final : public ForwardingBackend {
     copies.ready().linear(mirrored.params);
   }
 
-  void norm_linear(const NormLinearParams& params) override {
+  bool norm_linear(const NormLinearParams& params) override {
     Copies copies(&inner(), &arena_);
     MirroredLinear mirrored(params.linear, &copies);
     NormLinearParams p = params;
@@ -258,7 +259,8 @@ class MirrorBackend final : public ForwardingBackend {
     p.norm.weight = copies.in(params.norm.weight);
     p.norm.out = mirrored.params.x;
     p.linear = mirrored.params;
-    copies.ready().norm_linear(p);
+    p.largest = copies.out(params.largest);
+    return copies.ready().norm_linear(p);
   }
 
   void silu_mul(const SiluMulParams& params) override {

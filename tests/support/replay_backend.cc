@@ -61,12 +61,13 @@ class ReplayBackend final : public ForwardingBackend {
       inner().linear(p);
     });
   }
-  void norm_linear(const NormLinearParams& params) override {
+  bool norm_linear(const NormLinearParams& params) override {
     run([this, params, outputs = copy_of(params.linear.outputs)] {
       NormLinearParams p = params;
       p.linear.outputs = outputs;
       inner().norm_linear(p);
     });
+    return false;  // not known while it records
   }
   void silu_mul(const SiluMulParams& params) override {
     run([this, params] { inner().silu_mul(params); });

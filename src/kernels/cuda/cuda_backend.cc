@@ -110,8 +110,9 @@ class CudaBackend final : public Backend {
   void embed(const EmbedParams& params) override { cuda::embed(params, &context_); }
   void rms_norm(const RmsNormParams& params) override { cuda::rms_norm(params, &context_); }
   void linear(const LinearParams& params) override { cuda::linear(params, &context_); }
-  void norm_linear(const NormLinearParams& params) override {
-    if (!cuda::norm_linear(params, &context_)) Backend::norm_linear(params);
+  bool norm_linear(const NormLinearParams& params) override {
+    if (!cuda::norm_linear(params, &context_)) return Backend::norm_linear(params);
+    return cuda::writes_largest(params);
   }
   DType input_dtype(const Weight& weight, RowCount rows) const override {
     const bool rounds = rows == RowCount::kMany && cuda::takes_bf16(weight, context_);

@@ -14,6 +14,7 @@ void rms_norm(const RmsNormParams& params, Context* context);
 void linear(const LinearParams& params, Context* context);
 // In fewer launches than its parts have; false, and nothing is done, where that is not possible.
 bool norm_linear(const NormLinearParams& params, Context* context);
+bool writes_largest(const NormLinearParams& params);  // where it returns true
 void silu_mul(const SiluMulParams& params, Context* context);
 void rope(const RopeParams& params, Context* context);
 

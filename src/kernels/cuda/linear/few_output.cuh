@@ -48,10 +48,13 @@ struct FewArgs {
   const float* norm = nullptr;  // [columns] or null: x is as it is
   float epsilon = 0;
   int32_t columns = 0;
-  int32_t padded = 0;            // columns of a row in its format, zeros from `columns` on
-  int32_t own_stride = 0;        // bytes of a row in shared memory
-  int32_t own_sums_at = 0;       // bytes
+  int32_t padded = 0;                // columns of a row in its format, zeros from `columns` on
+  int32_t own_stride = 0;            // bytes of a row in shared memory
+  int32_t own_sums_at = 0;           // bytes
+  const float* x_largest = nullptr;  // [num_tokens, num_x_largest] or null
+  int32_t num_x_largest = 0;
   bool vectors = false;          // x and norm may be read by 16 bytes
+  float* largest = nullptr;      // [num_tokens, blocks] of gated products, or null
   float* parts = nullptr;        // [kMaxParts, kPartFloats]
   uint32_t* counters = nullptr;  // [kMaxParts]  zeros between launches
 };
@@ -102,11 +105,12 @@ __device__ void store_few(const FewOutput& output, const float* x_scales, int64_
 }
 
 template <typename Value>
-__device__ void store_gated(const FewOutput& output, const float* x_scales, int64_t token, int row,
-                            Value gate, Value up) {
-  output.out[token * output.out_stride + row] =
-      silu_times(result_of(output, output.matrix, x_scales, token, row, gate),
-                 result_of(output, output.up, x_scales, token, row, up));
+__device__ float store_gated(const FewOutput& output, const float* x_scales, int64_t token, int row,
+                             Value gate, Value up) {
+  const float value = silu_times(result_of(output, output.matrix, x_scales, token, row, gate),
+                                 result_of(output, output.up, x_scales, token, row, up));
+  output.out[token * output.out_stride + row] = value;
+  return value;
 }
 
 // Where a warp's sum of (row, token) of a block is: rows next to each other, in an order in which
@@ -163,13 +167,23 @@ __device__ void finish_block(const FewArgs& args, const FewWork& work, const flo
   };
   const auto store = [&](auto sum_of) {
     const int row = threadIdx.x % kRows;
-    if (row >= rows) return;
     for (int t = threadIdx.x / kRows; t < tokens; t += kFewThreads / kRows) {
+      const int64_t token = first_token + t;
       if constexpr (kGated) {
-        store_gated(output, x_scales, first_token + t, work.first_row + row, sum_of(row, t),
-                    sum_of(row + kRows, t));
-      } else {
-        store_few(output, x_scales, first_token + t, work.first_row + row, sum_of(row, t));
+        static_assert(kRows == kWarpSize && kRows == kLargestColumns, "a warp has a part of a row");
+        float value = 0;
+        if (row < rows) {
+          value = store_gated(output, x_scales, token, work.first_row + row, sum_of(row, t),
+                              sum_of(row + kRows, t));
+        }
+        if (args.largest == nullptr) continue;
+        const uint32_t largest = __reduce_max_sync(kAllLanes, __float_as_uint(value) & 0x7FFFFFFFU);
+        const int64_t parts = (output.rows + kRows - 1) / kRows;
+        if (row == 0) {
+          args.largest[token * parts + work.first_row / kRows] = __uint_as_float(largest);
+        }
+      } else if (row < rows) {
+        store_few(output, x_scales, token, work.first_row + row, sum_of(row, t));
       }
     }
   };

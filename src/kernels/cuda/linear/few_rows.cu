@@ -139,6 +139,8 @@ void make_own(const FewRowsParams& params, const CallShape& shape, FewArgs* args
   args->columns = static_cast<int32_t>(shape.layout.columns);
   args->padded = static_cast<int32_t>(shape.padded);
   args->own_stride = static_cast<int32_t>(shape.own_stride(params));
+  args->x_largest = params.x_largest;
+  args->num_x_largest = static_cast<int32_t>(params.num_x_largest);
   args->own_sums_at = static_cast<int32_t>(shape.own_sums_at(params));
   args->vectors = vectors_fit(params.x_stride, {params.x, params.norm});
   const bool in_pairs = shape.weight.format == WeightFormat::kW4A16;
@@ -262,6 +264,7 @@ void few_rows(const FewRowsParams& params, Context* context) {
     CHECK_EQ(args.outputs[0].rows, args.outputs[1].rows);
     args.outputs[0].up = args.outputs[1].matrix;
     args.num_outputs = 1;
+    args.largest = params.largest;
   }
   if (is_scalar(params)) {
     CHECK(!params.gated && params.norm == nullptr);

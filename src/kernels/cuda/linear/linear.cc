@@ -52,7 +52,8 @@ void add_low_rank(const LinearParams& params, Context* context) {
 }  // namespace
 
 // Those of one format at a time.
-void few_linear(const TensorView& x, std::span<const LinearOutput> outputs, Context* context) {
+void few_linear(const TensorView& x, std::span<const LinearOutput> outputs, Context* context,
+                const TensorView& x_largest) {
   std::array<FewRowsOutput, kMaxFewOutputs> part;
   for (size_t first = 0; first < outputs.size();) {
     size_t count = 0;
@@ -64,7 +65,9 @@ void few_linear(const TensorView& x, std::span<const LinearOutput> outputs, Cont
     few_rows({.x = x.as<float>(),
               .x_stride = x.dim(1),
               .num_tokens = x.dim(0),
-              .outputs = {part.data(), count}},
+              .outputs = {part.data(), count},
+              .x_largest = x_largest.as<float>(),
+              .num_x_largest = x_largest.data == nullptr ? 0 : x_largest.dim(1)},
              context);
     first += count;
   }
@@ -102,7 +105,7 @@ void linear(const LinearParams& params, Context* context) {
   check_linear(params);
   if (params.x.dim(0) == 0) return;
   if (params.rows == RowCount::kFew) {
-    few_linear(params.x, params.outputs, context);
+    few_linear(params.x, params.outputs, context, params.x_largest);
   } else {
     many_rows(params, context);
   }

@@ -35,6 +35,10 @@ struct FewRowsParams {
   float epsilon = 0;
   bool gated = false;   // two outputs, up to kMostGatedRows rows: silu(first) * second to the first
   bool scalar = false;  // x may lie anywhere: no vectors
+  float* largest = nullptr;  // NormLinearParams::largest, or null
+  const float* x_largest =
+      nullptr;  // [num_tokens, num_x_largest]: LinearParams::x_largest, or null
+  int64_t num_x_largest = 0;
 };
 void few_rows(const FewRowsParams& params, Context* context);
 // Whether the CTAs of a call can norm x for themselves, and whether it can be gated.
@@ -42,7 +46,8 @@ bool can_norm_few_rows(const FewRowsParams& params);
 bool can_gate_few_rows(const FewRowsParams& params);
 FewRowsOutput few_rows_output(const LinearOutput& output);
 // Products of x, of any formats, through few_rows().
-void few_linear(const TensorView& x, std::span<const LinearOutput> outputs, Context* context);
+void few_linear(const TensorView& x, std::span<const LinearOutput> outputs, Context* context,
+                const TensorView& x_largest = {});
 // CHECKs what linear() requires of shapes.
 void check_linear(const LinearParams& params);
 

@@ -20,7 +20,8 @@ bool norm_few(const NormLinearParams& params, Context* context) {
                     .outputs = {outputs, linear.outputs.size()},
                     .norm = params.norm.weight.as<float>(),
                     .epsilon = params.norm.epsilon,
-                    .gated = params.gated};
+                    .gated = params.gated,
+                    .largest = params.largest.as<float>()};
   if (!can_norm_few_rows(few)) {
     if (!params.gated || !can_gate_few_rows(few)) return false;
     rms_norm(params.norm, context);

@@ -13,4 +13,8 @@ bool norm_linear(const NormLinearParams& params, Context* context) {
   return norm_many(params, context);
 }
 
+bool writes_largest(const NormLinearParams& params) {
+  return params.linear.rows == RowCount::kFew && params.largest.data != nullptr;
+}
+
 }  // namespace lserve::cuda

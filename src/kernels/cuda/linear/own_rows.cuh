@@ -1,7 +1,7 @@
 // A few rows of x that every CTA of a product norms and rounds for itself, into shared memory: all
-// of each row for its norm and its scale, and then the columns that the CTA multiplies with. The
-// bits are those of rms_norm and round_rows.cu; what is saved is two launches, each of which a row
-// waits for longer than for this.
+// of each row for its norm and its scale (or what is known of that), and then the columns that the
+// CTA multiplies with. The bits are those of rms_norm and round_rows.cu; what is saved is two
+// launches, each of which a row waits for longer than for this.
 #pragma once
 
 #include <cstddef>
@@ -58,36 +58,45 @@ __device__ void make_rows(const FewArgs& args, int begin, int end, std::byte* ow
   static_assert(kFewThreads == kNormThreads, "sums of squares have one order");
   constexpr int kStep = kFewThreads * kChunk;
   constexpr int kHeld = 2;  // chunks that stay in registers; of wider rows, the rest is read again
-  const int first = static_cast<int>(threadIdx.x) * kChunk;
   for (int t = 0; t < args.num_tokens; ++t) {
     OwnRow row{args, static_cast<const float*>(args.x) + t * args.x_stride};
+    const bool is_known = Input::kHasScale && args.x_largest != nullptr;
+    const int base = (is_known ? begin : 0) + static_cast<int>(threadIdx.x) * kChunk;
+    const int rest = base + kHeld * kStep;
     float held[kHeld][kChunk];
 #pragma unroll
-    for (int h = 0; h < kHeld; ++h) row.load(first + h * kStep, held[h]);
+    for (int h = 0; h < kHeld; ++h) row.load(base + h * kStep, held[h]);
     if (args.norm != nullptr) {
       double sum = 0;
 #pragma unroll
       for (int h = 0; h < kHeld; ++h) sum += sum_of_squares(held[h]);
-      for (int c = first + kHeld * kStep; c < args.columns; c += kStep) {
+      for (int c = rest; c < args.columns; c += kStep) {
         float v[kChunk];
         row.load(c, v);
         sum += sum_of_squares(v);
       }
       row.scale = norm_scale(sum, args.columns, args.epsilon);
 #pragma unroll
-      for (int h = 0; h < kHeld; ++h) row.norm(first + h * kStep, held[h]);
+      for (int h = 0; h < kHeld; ++h) row.norm(base + h * kStep, held[h]);
     }
     RowRounding rounding;
     if constexpr (Input::kHasScale) {
       uint32_t largest = 0;
+      if (is_known) {
+        const float* of_row = args.x_largest + t * args.num_x_largest;
+        for (int i = threadIdx.x; i < args.num_x_largest; i += kFewThreads) {
+          largest = max(largest, __float_as_uint(__ldcg(of_row + i)));
+        }
+      } else {
 #pragma unroll
-      for (int h = 0; h < kHeld; ++h) largest = largest_bits(held[h], largest);
-#pragma unroll 4
-      for (int c = first + kHeld * kStep; c < args.columns; c += kStep) {
-        float v[kChunk];
-        row.load(c, v);
-        row.norm(c, v);
-        largest = largest_bits(v, largest);
+        for (int h = 0; h < kHeld; ++h) largest = largest_bits(held[h], largest);
+#pragma unroll 2
+        for (int c = rest; c < args.columns; c += kStep) {
+          float v[kChunk];
+          row.load(c, v);
+          row.norm(c, v);
+          largest = largest_bits(v, largest);
+        }
       }
       rounding = Input::rounding(largest_of_cta<kFewThreads>(largest));
       if (threadIdx.x == 0) scales[t] = rounding.scale;
@@ -107,10 +116,10 @@ __device__ void make_rows(const FewArgs& args, int begin, int end, std::byte* ow
     const int end_of_warps = (end + kWarpColumns - 1) / kWarpColumns * kWarpColumns;
 #pragma unroll
     for (int h = 0; h < kHeld; ++h) {
-      const int c = first + h * kStep;
+      const int c = base + h * kStep;
       if (begin <= c && c < end_of_warps) put(c, held[h]);
     }
-    for (int c = first + kHeld * kStep; c < end_of_warps; c += kStep) {
+    for (int c = rest; c < end_of_warps; c += kStep) {
       if (c < begin) continue;
       float v[kChunk];
       row.load(c, v);
