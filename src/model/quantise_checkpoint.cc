@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -112,11 +113,30 @@ Result<DeclaredFormats> declaration_of(const WeightChoice& choice) {
   return declared;
 }
 
-std::vector<SafetensorsOutput::Entry> entries_of(const Checkpoint& checkpoint,
+constexpr std::string_view kLayers = "model.layers.";
+
+// The tensor's layer; -1 of those outside.
+int64_t layer_of(const TensorInfo& tensor) {
+  if (!tensor.name.starts_with(kLayers)) return -1;
+  int64_t layer = 0;
+  const char* end = tensor.name.data() + tensor.name.size();
+  std::from_chars(tensor.name.data() + kLayers.size(), end, layer);
+  return layer;
+}
+
+// Those outside the layers, and then layer after layer.
+std::vector<TensorInfo> by_layers(const Checkpoint& checkpoint) {
+  const auto tensors = checkpoint.tensors();
+  std::vector<TensorInfo> sorted(tensors.begin(), tensors.end());
+  std::ranges::stable_sort(sorted, {}, layer_of);
+  return sorted;
+}
+
+std::vector<SafetensorsOutput::Entry> entries_of(std::span<const TensorInfo> tensors,
                                                  const WeightChoice& choice,
                                                  QuantisedFiles* result) {
   std::vector<SafetensorsOutput::Entry> entries;
-  for (const TensorInfo& tensor : checkpoint.tensors()) {
+  for (const TensorInfo& tensor : tensors) {
     SafetensorsOutput::Entry entry{tensor.name, weight_format_name(tensor.format), tensor.shape,
                                    tensor.bytes};
     const WeightFormat format = choice.of(tensor);
@@ -134,35 +154,55 @@ std::vector<SafetensorsOutput::Entry> entries_of(const Checkpoint& checkpoint,
   return entries;
 }
 
-Status write_tensors(const Checkpoint& checkpoint, const WeightChoice& choice,
-                     const LoadProgress& progress, uint64_t total, SafetensorsOutput* output) {
-  const int available = ThreadPool::available_threads();
-  ThreadPool pool(choice.num_threads > 0 ? choice.num_threads : available);
-  std::vector<std::byte> stored;
-  std::vector<std::byte> converted;
-  uint64_t done = 0;
-  for (const TensorInfo& tensor : checkpoint.tensors()) {
-    stored.resize(tensor.bytes);
-    RETURN_IF_ERROR(checkpoint.read_tensor(tensor, stored));
-    const WeightFormat format = choice.of(tensor);
-    if (format == tensor.format) {
-      RETURN_IF_ERROR(output->write(stored));
-    } else {
-      const MatrixRows matrix{tensor.format, tensor.shape[0], tensor.shape[1]};
-      converted.resize(matrix_bytes({format, matrix.rows, matrix.columns}));
-      convert_rows(matrix, stored, format, converted, &pool);
-      RETURN_IF_ERROR(output->write(converted));
+// Writes tensor after tensor: rewritten, copied, or rounded plainly.
+class TensorWriter {
+ public:
+  TensorWriter(const Checkpoint& checkpoint, const WeightChoice& choice, LayerRewriter* rewriter,
+               SafetensorsOutput* output)
+      : checkpoint_(checkpoint),
+        choice_(choice),
+        rewriter_(rewriter),
+        output_(output),
+        pool_(choice.num_threads > 0 ? choice.num_threads : ThreadPool::available_threads()) {}
+
+  // REQUIRES: layers in ascending order.
+  Status write(const TensorInfo& tensor) {
+    const int64_t layer = layer_of(tensor);
+    if (rewriter_ != nullptr && layer > layer_) {
+      layer_ = layer;
+      ASSIGN_OR_RETURN(rewritten_, rewriter_->rewrite(layer));
     }
-    done += tensor.bytes;
-    if (progress) progress(done, total);
+    if (const auto found = rewritten_.find(tensor.name); found != rewritten_.end()) {
+      return output_->write(found->second);
+    }
+    stored_.resize(tensor.bytes);
+    RETURN_IF_ERROR(checkpoint_.read_tensor(tensor, stored_));
+    const WeightFormat format = choice_.of(tensor);
+    if (format == tensor.format) return output_->write(stored_);
+    const MatrixRows matrix{tensor.format, tensor.shape[0], tensor.shape[1]};
+    converted_.resize(matrix_bytes({format, matrix.rows, matrix.columns}));
+    convert_rows(matrix, stored_, format, converted_, &pool_);
+    return output_->write(converted_);
   }
-  return checkpoint.verify_unchanged();
-}
 
-}  // namespace
+ private:
+  const Checkpoint& checkpoint_;
+  const WeightChoice& choice_;
+  LayerRewriter* rewriter_;
+  SafetensorsOutput* output_;
+  ThreadPool pool_;
+  int64_t layer_ = -1;  // that rewritten_ is of
+  LayerRewriter::Tensors rewritten_;
+  std::vector<std::byte> stored_, converted_;
+};
 
-Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const WeightChoice& choice,
-                                           const std::string& to, const LoadProgress& progress) {
+// What is checked before anything is written.
+struct Source {
+  std::unique_ptr<Checkpoint> checkpoint;
+  Json config;  // of the result
+};
+Result<Source> open_source(const std::string& from, const WeightChoice& choice,
+                           const std::string& to) {
   ASSIGN_OR_RETURN(const DeclaredFormats declared, declaration_of(choice));
   if (!directory_exists(from)) {
     return usage_error(cat(from,
@@ -170,18 +210,42 @@ Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const Weight
                            "only while loading (--weights of run)"));
   }
   RETURN_IF_ERROR(check_nothing_there(to));
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::open(from));
-  RETURN_IF_ERROR(check_weight_choice(*checkpoint, choice));
-  ASSIGN_OR_RETURN(const Json config, declaring_config(from, declared));
+  Source source;
+  ASSIGN_OR_RETURN(source.checkpoint, Checkpoint::open(from));
+  RETURN_IF_ERROR(check_weight_choice(*source.checkpoint, choice));
+  ASSIGN_OR_RETURN(source.config, declaring_config(from, declared));
+  return source;
+}
+
+}  // namespace
+
+Status check_quantisation(const std::string& from, const WeightChoice& choice,
+                          const std::string& to) {
+  return open_source(from, choice, to).status();
+}
+
+Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const WeightChoice& choice,
+                                           const std::string& to, const LoadProgress& progress,
+                                           LayerRewriter* rewriter) {
+  ASSIGN_OR_RETURN(Source source, open_source(from, choice, to));
+  const std::vector<TensorInfo> tensors = by_layers(*source.checkpoint);
   QuantisedFiles result;
   RETURN_IF_ERROR(make_directory(to));
-  ASSIGN_OR_RETURN(SafetensorsOutput output,
-                   SafetensorsOutput::create(to + "/model.safetensors",
-                                             entries_of(*checkpoint, choice, &result)));
-  RETURN_IF_ERROR(write_tensors(*checkpoint, choice, progress, result.bytes_before, &output));
+  ASSIGN_OR_RETURN(
+      SafetensorsOutput output,
+      SafetensorsOutput::create(to + "/model.safetensors", entries_of(tensors, choice, &result)));
+  TensorWriter writer(*source.checkpoint, choice, rewriter, &output);
+  uint64_t done = 0;
+  for (const TensorInfo& tensor : tensors) {
+    RETURN_IF_ERROR(writer.write(tensor));
+    done += tensor.bytes;
+    if (progress) progress(done, result.bytes_before);
+  }
+  RETURN_IF_ERROR(source.checkpoint->verify_unchanged());
   RETURN_IF_ERROR(output.commit());
   RETURN_IF_ERROR(copy_companions(from, to, &result.files));
-  RETURN_IF_ERROR(write_file(to + "/config.json", config.dump(2) + "\n"));
+  if (rewriter != nullptr) source.config.set("calibration", rewriter->describe());
+  RETURN_IF_ERROR(write_file(to + "/config.json", source.config.dump(2) + "\n"));
   return result;
 }
 

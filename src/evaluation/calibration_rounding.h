@@ -1,0 +1,37 @@
+// A matrix into a row format, so that what it makes of the calibration text changes least.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "evaluation/calibration_math.h"
+#include "quant/error_feedback.h"
+
+namespace lserve {
+
+// One group of matrices that share an input. Rows are tokens.
+struct RoundingInputs {
+  FloatMatrix x;           // what it will be, of the rounded model, as the format rounds it
+  FloatMatrix difference;  // what it is in the original model, less x
+  ErrorFeedback feedback;  // of the moments of x
+};
+// `original` and `rounded` in the basis of the weights. kMemory.
+Result<RoundingInputs> rounding_inputs(WeightFormat format, FloatMatrix original,
+                                       const FloatMatrix& rounded, double damping,
+                                       Calculator& calculator);
+
+// W becomes the floats whose products with inputs.x are nearest to W times the original input, plus
+// `missing` if there is one [tokens, rows]:
+//   W += strength * (W sum difference^T x + sum missing^T x) H^-1
+// kMemory.
+Status correct_for_inputs(const RoundingInputs& inputs, const FloatMatrix* missing, float strength,
+                          Calculator& calculator, FloatMatrix* w);
+
+// All rows, from the first column to the last, with the feedback of errors. kMemory.
+Result<std::vector<std::byte>> round_matrix(WeightFormat format, const FloatMatrix& w,
+                                            const ErrorFeedback& feedback, Calculator& calculator);
+
+// By plain rounding (quant/quantise_weight.h).
+std::vector<std::byte> round_plainly(WeightFormat format, const FloatMatrix& w, ThreadPool* pool);
+
+}  // namespace lserve
