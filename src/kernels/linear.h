@@ -39,7 +39,7 @@ inline constexpr int64_t kActivationBlock = 16;
 // The most columns of w8a8 and w4a8, so that their sums fit: 127 * 128 * 2^17 < 2^31.
 inline constexpr int64_t kMostInt8Columns = int64_t{1} << 17;
 
-inline constexpr double kLowRankInputError = 0x1p-18;
+inline constexpr double kLowRankInputError = 0x1p-17;
 
 inline constexpr double kFp8SumError = 0x1p-13;
 
