@@ -142,7 +142,7 @@ Result<std::vector<Calibration::Rows>> Calibration::round(const Group& group, Fl
   for (const FloatMatrix* matrix : group.matrices) {
     FloatMatrix w = *matrix;
     RETURN_IF_ERROR(correct_for_inputs(inputs, group.missing, options_.strength, calculator_, &w));
-    ASSIGN_OR_RETURN(Rows rows, round_matrix(format_, w, inputs.feedback, calculator_));
+    ASSIGN_OR_RETURN(Rows rows, round_matrix(format_, w, inputs, calculator_));
     all.push_back(std::move(rows));
   }
   return all;
@@ -237,6 +237,9 @@ Result<LayerRewriter::Tensors> Calibration::rewrite(int64_t layer_index) {
     of_columns.push_back(scales.values[static_cast<size_t>(channel)]);
   }
   divide_columns(of_columns, &inputs.o);
+  const std::vector<int64_t> order = inner_order(inputs.down);
+  reorder_inner(order, &layer);
+  reorder_columns(order, &inputs.down);
 
   Tensors tensors;
   const std::string prefix = cat("model.layers.", layer_index, ".");

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
+#include <numeric>
 
 #include "base/check.h"
 #include "base/strings.h"
@@ -161,6 +163,25 @@ void fold(const ModelConfig& config, LayerScales* scales, LayerFloats* layer) {
   for (FloatVector* bias : {&layer->q_bias, &layer->k_bias, &layer->v_bias}) {
     if (!bias->values.empty()) read_back(bias);
   }
+}
+
+std::vector<int64_t> inner_order(const FloatMatrix& inputs) {
+  std::vector<double> squares(static_cast<size_t>(inputs.columns));
+  for (int64_t r = 0; r < inputs.rows; ++r) {
+    const std::span<const float> row = inputs.row(r);
+    for (size_t c = 0; c < row.size(); ++c) squares[c] += double{row[c]} * double{row[c]};
+  }
+  std::vector<int64_t> order(squares.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, std::greater(),
+                           [&](int64_t c) { return squares[static_cast<size_t>(c)]; });
+  return order;
+}
+
+void reorder_inner(std::span<const int64_t> order, LayerFloats* layer) {
+  reorder_rows(order, &layer->gate);
+  reorder_rows(order, &layer->up);
+  reorder_columns(order, &layer->down);
 }
 
 FloatMatrix LayerRunner::norm(const FloatMatrix& hidden, const FloatVector& weight) const {

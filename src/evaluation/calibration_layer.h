@@ -45,6 +45,12 @@ std::vector<int64_t> value_channels(const ModelConfig& config);
 // that the matrices undo them exactly.
 void fold(const ModelConfig& config, LayerScales* scales, LayerFloats* layer);
 
+// An order of the channels between up and down, from the largest to the smallest of `inputs`
+// [tokens, intermediate]: a quant group of down then holds columns of one size, and errors of those
+// that matter most are made good by all others.
+std::vector<int64_t> inner_order(const FloatMatrix& inputs);
+void reorder_inner(std::span<const int64_t> order, LayerFloats* layer);
+
 // The inputs of the four groups of matrices, over all tokens.
 struct LayerInputs {
   FloatMatrix qkv, o, gate_up, down;

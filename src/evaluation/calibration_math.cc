@@ -40,6 +40,24 @@ void scale_rows(std::span<const float> factors, FloatMatrix* x) {
   }
 }
 
+void reorder_columns(std::span<const int64_t> order, FloatMatrix* x) {
+  CHECK_EQ(static_cast<int64_t>(order.size()), x->columns);
+  std::vector<float> before(order.size());
+  for (int64_t r = 0; r < x->rows; ++r) {
+    const std::span<float> row = x->row(r);
+    std::ranges::copy(row, before.begin());
+    for (size_t c = 0; c < row.size(); ++c) row[c] = before[static_cast<size_t>(order[c])];
+  }
+}
+
+void reorder_rows(std::span<const int64_t> order, FloatMatrix* x) {
+  CHECK_EQ(static_cast<int64_t>(order.size()), x->rows);
+  const FloatMatrix before = *x;
+  for (int64_t r = 0; r < x->rows; ++r) {
+    std::ranges::copy(before.row(order[static_cast<size_t>(r)]), x->row(r).begin());
+  }
+}
+
 void add(float factor, const FloatMatrix& b, FloatMatrix* a) {
   CHECK_EQ(a->values.size(), b.values.size());
   for (size_t i = 0; i < b.values.size(); ++i) a->values[i] += factor * b.values[i];

@@ -34,6 +34,9 @@ struct FloatMatrix {
 void scale_columns(std::span<const float> factors, FloatMatrix* x);
 // x with row r times factors[r].
 void scale_rows(std::span<const float> factors, FloatMatrix* x);
+// Column c becomes what column order[c] was.
+void reorder_columns(std::span<const int64_t> order, FloatMatrix* x);
+void reorder_rows(std::span<const int64_t> order, FloatMatrix* x);
 // a += factor * b.
 void add(float factor, const FloatMatrix& b, FloatMatrix* a);
 double squared_distance(const FloatMatrix& a, const FloatMatrix& b);

@@ -1,6 +1,7 @@
 #include "evaluation/calibration_rounding.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "quant/convert_rows.h"
@@ -64,6 +65,26 @@ void round_group(int64_t group, Columns at, const FloatMatrix& within,
   }
 }
 
+constexpr int kPasses = 2;  // over the columns, after the first rounding
+
+// e H e^T falls most if column k changes by (e H)_k / H_kk: to the code that is nearest to that.
+// `products`: e H, e = w - w^.
+void improve_row(std::span<const float> w, const FloatMatrix& moments, std::span<float> errors,
+                 std::span<float> products, RowEncoder* encoder) {
+  for (int pass = 0; pass < kPasses; ++pass) {
+    for (size_t k = 0; k < w.size(); ++k) {
+      const std::span<const float> row = moments.row(static_cast<int64_t>(k));
+      const float now = w[k] - errors[k];
+      const float then = encoder->round(static_cast<int64_t>(k), now + products[k] / row[k]);
+      const float change = then - now;
+      // Roundings of `now` itself are no change.
+      if (std::abs(change) <= 1e-5F * std::abs(now)) continue;
+      errors[k] = w[k] - then;
+      for (size_t j = 0; j < row.size(); ++j) products[j] -= change * row[j];
+    }
+  }
+}
+
 }  // namespace
 
 Result<RoundingInputs> rounding_inputs(WeightFormat format, FloatMatrix original,
@@ -72,9 +93,11 @@ Result<RoundingInputs> rounding_inputs(WeightFormat format, FloatMatrix original
   FloatMatrix x = rounded_inputs(format, rounded, &calculator.pool);
   add(-1, x, &original);
   ASSIGN_OR_RETURN(FloatMatrix moments, calculator.moments(x, x));
-  return RoundingInputs{
-      std::move(x), std::move(original),
-      ErrorFeedback(std::move(moments.values), moments.rows, damping, &calculator.pool)};
+  ErrorFeedback feedback(moments.values, moments.rows, damping, &calculator.pool);
+  for (int64_t k = 0; k < moments.rows; ++k) {
+    moments.row(k)[static_cast<size_t>(k)] += feedback.damped_by();
+  }
+  return RoundingInputs{std::move(x), std::move(original), std::move(moments), std::move(feedback)};
 }
 
 Status correct_for_inputs(const RoundingInputs& inputs, const FloatMatrix* missing, float strength,
@@ -91,7 +114,8 @@ Status correct_for_inputs(const RoundingInputs& inputs, const FloatMatrix* missi
 }
 
 Result<std::vector<std::byte>> round_matrix(WeightFormat format, const FloatMatrix& w,
-                                            const ErrorFeedback& feedback, Calculator& calculator) {
+                                            const RoundingInputs& inputs, Calculator& calculator) {
+  const ErrorFeedback& feedback = inputs.feedback;
   std::vector<std::byte> out(matrix_bytes({format, w.rows, w.columns}));
   const size_t row_size = out.size() / static_cast<size_t>(w.rows);
   const std::span<const float> importance = feedback.importance();
@@ -123,6 +147,21 @@ Result<std::vector<std::byte>> round_matrix(WeightFormat format, const FloatMatr
       }
     });
   }
+  FloatMatrix all = FloatMatrix(w.rows, w.columns);
+  for (size_t group = 0; group < errors.size(); ++group) {
+    const Columns at = columns_of(static_cast<int64_t>(group), w.columns);
+    for (int64_t r = 0; r < w.rows; ++r) {
+      std::ranges::copy(errors[group].row(r), all.row(r).begin() + at.first);
+    }
+  }
+  FloatMatrix products;
+  RETURN_IF_ERROR(calculator.multiply(all, inputs.moments, &products));
+  calculator.pool.parallel_for(w.rows, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      improve_row(w.row(r), inputs.moments, all.row(r), products.row(r),
+                  &*encoders[static_cast<size_t>(r)]);
+    }
+  });
   return out;
 }
 

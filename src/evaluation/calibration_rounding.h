@@ -13,7 +13,8 @@ namespace lserve {
 struct RoundingInputs {
   FloatMatrix x;           // what it will be, of the rounded model, as the format rounds it
   FloatMatrix difference;  // what it is in the original model, less x
-  ErrorFeedback feedback;  // of the moments of x
+  FloatMatrix moments;     // of x, damped
+  ErrorFeedback feedback;  // of these
 };
 // `original` and `rounded` in the basis of the weights. kMemory.
 Result<RoundingInputs> rounding_inputs(WeightFormat format, FloatMatrix original,
@@ -27,9 +28,10 @@ Result<RoundingInputs> rounding_inputs(WeightFormat format, FloatMatrix original
 Status correct_for_inputs(const RoundingInputs& inputs, const FloatMatrix* missing, float strength,
                           Calculator& calculator, FloatMatrix* w);
 
-// All rows, from the first column to the last, with the feedback of errors. kMemory.
+// All rows, from the first column to the last, with the feedback of errors; then again each column
+// to what is best given all others. kMemory.
 Result<std::vector<std::byte>> round_matrix(WeightFormat format, const FloatMatrix& w,
-                                            const ErrorFeedback& feedback, Calculator& calculator);
+                                            const RoundingInputs& inputs, Calculator& calculator);
 
 // By plain rounding (quant/quantise_weight.h).
 std::vector<std::byte> round_plainly(WeightFormat format, const FloatMatrix& w, ThreadPool* pool);

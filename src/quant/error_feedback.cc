@@ -40,8 +40,8 @@ ErrorFeedback::ErrorFeedback(std::vector<float> moments, int64_t n, double dampi
   double trace = 0;
   for (int64_t k = 0; k < n; ++k) trace += double{row(k)[k]};
   const double mean = trace / static_cast<double>(n);
-  const auto added = static_cast<float>(damping * (mean > 0 ? mean : 1.0));
-  for (int64_t k = 0; k < n; ++k) row(k)[k] += added;
+  damped_by_ = static_cast<float>(damping * (mean > 0 ? mean : 1.0));
+  for (int64_t k = 0; k < n; ++k) row(k)[k] += damped_by_;
   factorise(pool);
   for (int64_t k = 0; k < n; ++k) importance_[static_cast<size_t>(k)] = row(k)[k] * row(k)[k];
 }

@@ -25,6 +25,8 @@ class ErrorFeedback {
   ErrorFeedback(std::vector<float> moments, int64_t n, double damping, ThreadPool* pool);
 
   int64_t size() const { return n_; }
+  // What was added to each element of the diagonal.
+  float damped_by() const { return damped_by_; }
   // r_k^2: what the squared error of column k counts, the later columns having made good for it.
   std::span<const float> importance() const { return importance_; }
   // R_jk / R_kk, the share of e_j that column k takes on. REQUIRES: j < k.
@@ -39,6 +41,7 @@ class ErrorFeedback {
   void solve_row(float* c) const;
 
   int64_t n_;
+  float damped_by_ = 0;
   std::vector<float> transposed_;  // R^T [n, n], its lower half
   std::vector<float> importance_;  // [n]
 };

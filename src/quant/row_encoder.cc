@@ -253,9 +253,9 @@ RowEncoder::RowEncoder(WeightFormat format, std::span<const float> x,
     default:
       CHECK(false && "not a row format");
   }
-  if (codes_ != nullptr) std::fill_n(codes_, int4_bytes(columns_), uint8_t{0});
-  step_ = scale_;
-  inverse_ = step_ > 0 ? 1 / step_ : 0.0F;
+  if (codes_ == nullptr) return;
+  std::fill_n(codes_, int4_bytes(columns_), uint8_t{0});
+  groups_.resize(static_cast<size_t>(groups));
 }
 
 void RowEncoder::begin_group(int64_t group, std::span<const float> x,
@@ -266,33 +266,36 @@ void RowEncoder::begin_group(int64_t group, std::span<const float> x,
     if (scale_ > 0) level2 = choose_level2({x, importance}, scale_);
     put(row_ + 2 + group, static_cast<uint8_t>(level2.scale));
     put(row_ + 2 + groups + group, static_cast<int8_t>(level2.min));
-    step_ = scale_ * static_cast<float>(level2.scale);
-    offset_ = scale_ * static_cast<float>(level2.min);
+    groups_[static_cast<size_t>(group)] = {scale_ * static_cast<float>(level2.scale),
+                                           scale_ * static_cast<float>(level2.min)};
   } else if (format_ == WeightFormat::kW4A16) {
     const GroupScale chosen = choose_group({x, importance});
     put(row_ + 2 * group, chosen.scale);
     put(row_ + 2 * (groups + group), chosen.min);
-    step_ = to_float(chosen.scale);
-    offset_ = to_float(chosen.min);
+    groups_[static_cast<size_t>(group)] = {to_float(chosen.scale), to_float(chosen.min)};
   }
-  inverse_ = step_ > 0 ? 1 / step_ : 0.0F;
 }
 
 float RowEncoder::round(int64_t column, float value) {
-  const float scaled = (value - offset_) * inverse_;
+  const auto scaled = [value](float step, float offset) {
+    return step > 0 ? (value - offset) / step : 0.0F;
+  };
   if (format_ == WeightFormat::kFp8) {
-    const e4m3 code = to_e4m3(std::clamp(scaled, -kLargestE4m3, kLargestE4m3));
+    const e4m3 code = to_e4m3(std::clamp(scaled(scale_, 0), -kLargestE4m3, kLargestE4m3));
     put(row_ + 4 + column, code);
     return scale_ * to_float(code);
   }
   if (format_ == WeightFormat::kW8A8) {
-    const float code = round_small(std::clamp(scaled, -kLargestInt8, kLargestInt8));
+    const float code = round_small(std::clamp(scaled(scale_, 0), -kLargestInt8, kLargestInt8));
     put(row_ + 4 + column, static_cast<int8_t>(code));
     return scale_ * code;
   }
-  const float code = round_small(std::clamp(scaled, 0.0F, 15.0F));
+  const Group& group = groups_[static_cast<size_t>(column / kQuantGroupSize)];
+  const float code = round_small(std::clamp(scaled(group.step, group.offset), 0.0F, 15.0F));
+  uint8_t& pair = codes_[column / 2];
+  pair = static_cast<uint8_t>(pair & (column % 2 == 0 ? 0xF0 : 0x0F));
   put_int4(codes_, column, static_cast<uint8_t>(code));
-  return step_ * code + offset_;
+  return group.step * code + group.offset;
 }
 
 void encode_row(WeightFormat format, std::span<const float> x, std::span<const float> importance,

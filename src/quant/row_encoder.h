@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "quant/weight_format.h"
 
@@ -26,18 +27,21 @@ class RowEncoder {
   // Before the first column of group `group` (quant_group.h, whatever the format). `x`: its
   // weights.
   void begin_group(int64_t group, std::span<const float> x, std::span<const float> importance);
-  // Stores the code nearest to `value` and returns what it stands for. REQUIRES: a column of the
-  // group that was begun last; each once.
+  // Stores the code nearest to `value` and returns what it stands for; a second time, too.
+  // REQUIRES: a column of a group that was begun.
   float round(int64_t column, float value);
 
  private:
   WeightFormat format_;
   int64_t columns_;
   std::byte* row_;
+  // Of a group of a 4-bit format: x = step * code + offset.
+  struct Group {
+    float step = 0;
+    float offset = 0;
+  };
   float scale_ = 0;  // of the row
-  float step_ = 0;   // of the group: x = step_ * code + offset_
-  float inverse_ = 0;
-  float offset_ = 0;
+  std::vector<Group> groups_;
   uint8_t* codes_ = nullptr;  // of 4-bit formats
 };
 

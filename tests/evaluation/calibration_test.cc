@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -143,6 +144,9 @@ TEST_P(SmallModel, FoldedScalesChangeNothing) {
     fold(config, &scales, &layer);
     EXPECT_GT(squared_distance(layer.o, original.o), 0.1 * squares(original.o));
     EXPECT_GT(squared_distance(layer.q, original.q), 0.1 * squares(original.q));
+    const std::vector<int64_t> order = inner_order(original.down);
+    EXPECT_FALSE(std::ranges::is_sorted(order));
+    reorder_inner(order, &layer);
     FloatMatrix folded = run.hidden;
     run.pass(layer, &folded);
     const FloatMatrix before = run.hidden;
