@@ -107,7 +107,7 @@ Json Calibration::describe() const {
       .set("method", "scales, corrected inputs, error feedback")
       .set("tokens", num_tokens_)
       .set("segment", options_.segment)
-      .set("strength", double{options_.strength})
+      .set("strength", options_.strength)
       .set("damping", options_.damping);
 }
 
@@ -141,7 +141,8 @@ Result<std::vector<Calibration::Rows>> Calibration::round(const Group& group, Fl
   std::vector<Rows> all;
   for (const FloatMatrix* matrix : group.matrices) {
     FloatMatrix w = *matrix;
-    RETURN_IF_ERROR(correct_for_inputs(inputs, group.missing, options_.strength, calculator_, &w));
+    RETURN_IF_ERROR(correct_for_inputs(inputs, group.missing, static_cast<float>(options_.strength),
+                                       calculator_, &w));
     ASSIGN_OR_RETURN(Rows rows, round_matrix(format_, w, inputs, calculator_));
     all.push_back(std::move(rows));
   }

@@ -26,7 +26,7 @@ inline constexpr int64_t kLeastCalibrationTokens = 256;
 struct CalibrationOptions {
   int64_t segment = 512;  // tokens that see each other
   // How far weights move to where the text would have them: 1 fits it best, and other texts worse.
-  float strength = 0.8F;
+  double strength = 0.8;
   double damping = 0.01;  // of the moments of inputs (quant/error_feedback.h)
 };
 
