@@ -108,7 +108,8 @@ Json Calibration::describe() const {
       .set("tokens", num_tokens_)
       .set("segment", options_.segment)
       .set("strength", options_.strength)
-      .set("damping", options_.damping);
+      .set("damping", options_.damping)
+      .set("ridge", options_.ridge);
 }
 
 Result<LayerScales> Calibration::choose(const LayerFloats& layer, const LayerInputs& inputs) {
@@ -135,9 +136,9 @@ Result<LayerScales> Calibration::choose(const LayerFloats& layer, const LayerInp
 
 Result<std::vector<Calibration::Rows>> Calibration::round(const Group& group, FloatMatrix original,
                                                           const FloatMatrix& rounded) {
-  ASSIGN_OR_RETURN(
-      const RoundingInputs inputs,
-      rounding_inputs(format_, std::move(original), rounded, options_.damping, calculator_));
+  ASSIGN_OR_RETURN(const RoundingInputs inputs,
+                   rounding_inputs(format_, std::move(original), rounded, options_.damping,
+                                   options_.ridge, calculator_));
   std::vector<Rows> all;
   for (const FloatMatrix* matrix : group.matrices) {
     FloatMatrix w = *matrix;

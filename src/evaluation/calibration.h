@@ -28,6 +28,7 @@ struct CalibrationOptions {
   // How far weights move to where the text would have them: 1 fits it best, and other texts worse.
   double strength = 0.8;
   double damping = 0.01;  // of the moments of inputs (quant/error_feedback.h)
+  double ridge = 0.1;     // the same, where they say how far weights move
 };
 
 // Of the hidden states after a layer: squared distance to the original's, over their squares.

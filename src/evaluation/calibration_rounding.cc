@@ -88,16 +88,18 @@ void improve_row(std::span<const float> w, const FloatMatrix& moments, std::span
 }  // namespace
 
 Result<RoundingInputs> rounding_inputs(WeightFormat format, FloatMatrix original,
-                                       const FloatMatrix& rounded, double damping,
+                                       const FloatMatrix& rounded, double damping, double ridge,
                                        Calculator& calculator) {
   FloatMatrix x = rounded_inputs(format, rounded, &calculator.pool);
   add(-1, x, &original);
   ASSIGN_OR_RETURN(FloatMatrix moments, calculator.moments(x, x));
   ErrorFeedback feedback(moments.values, moments.rows, damping, &calculator.pool);
+  ErrorFeedback ridged(moments.values, moments.rows, ridge, &calculator.pool);
   for (int64_t k = 0; k < moments.rows; ++k) {
     moments.row(k)[static_cast<size_t>(k)] += feedback.damped_by();
   }
-  return RoundingInputs{std::move(x), std::move(original), std::move(moments), std::move(feedback)};
+  return RoundingInputs{std::move(x), std::move(original), std::move(moments), std::move(feedback),
+                        std::move(ridged)};
 }
 
 Status correct_for_inputs(const RoundingInputs& inputs, const FloatMatrix* missing, float strength,
@@ -108,7 +110,7 @@ Status correct_for_inputs(const RoundingInputs& inputs, const FloatMatrix* missi
   }
   ASSIGN_OR_RETURN(const FloatMatrix cross, calculator.moments(inputs.x, inputs.difference));
   RETURN_IF_ERROR(calculator.multiply(*w, cross, &change, /*accumulate=*/true));
-  inputs.feedback.solve(change.values, &calculator.pool);
+  inputs.ridge.solve(change.values, &calculator.pool);
   add(strength, change, w);
   return {};
 }

@@ -15,10 +15,11 @@ struct RoundingInputs {
   FloatMatrix difference;  // what it is in the original model, less x
   FloatMatrix moments;     // of x, damped
   ErrorFeedback feedback;  // of these
+  ErrorFeedback ridge;     // of the same, damped more: for corrections, which must suit other texts
 };
 // `original` and `rounded` in the basis of the weights. kMemory.
 Result<RoundingInputs> rounding_inputs(WeightFormat format, FloatMatrix original,
-                                       const FloatMatrix& rounded, double damping,
+                                       const FloatMatrix& rounded, double damping, double ridge,
                                        Calculator& calculator);
 
 // W becomes the floats whose products with inputs.x are nearest to W times the original input, plus
