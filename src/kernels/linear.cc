@@ -30,7 +30,9 @@ void check_norm_linear(const NormLinearParams& params) {
   check_low_rank(linear);
   CHECK(params.norm.out.data == linear.x.data && params.norm.out.shape == linear.x.shape);
   CHECK(params.norm.x.shape == linear.x.shape);
-  CHECK(linear.x.dtype == DType::kF32);
+  CHECK(linear.x.dtype == DType::kF32 && linear.x_largest.data == nullptr);
+  CHECK(params.norm.weight.shape == Shape({linear.x.dim(1)}));
+  for (const LinearOutput& output : linear.outputs) CHECK(output.out.data != params.norm.x.data);
   if (!params.gated) return;
   CHECK_EQ(linear.outputs.size(), size_t{2});
   const LinearOutput& gate = linear.outputs[0];
@@ -43,6 +45,7 @@ void check_norm_linear(const NormLinearParams& params) {
   CHECK(!gate.accumulate && !up.accumulate && gate.out.data != up.out.data);
   if (gate.out.dtype == DType::kF32) return;
   CHECK(gate.out.dtype == DType::kBF16);
+  CHECK(!linear.precise && params.norm.out.data != params.norm.x.data);
   CHECK(gate.bias.data == nullptr && up.bias.data == nullptr);
   CHECK_EQ(total_rank(linear.outputs), int64_t{0});
 }

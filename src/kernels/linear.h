@@ -15,7 +15,8 @@
 //   fp8          (sum of q_x * q * s_x) * s             the products exact, the sum in float32
 //   w4a16        the dequantised row times x as it is, as of plain floats
 // So int8 results have the same bits in every backend, up to how bias and residual are added. A row
-// of x that holds a NaN or an infinity makes its whole row of the result NaN.
+// of x that holds a NaN or an infinity makes its whole row of the result NaN; of w4a16, what plain
+// floats make of it.
 //
 // Products of RowCount::kMany, unless `precise`, may keep less of the two others: fp8 adds up 32
 // products at a time with what the sum is so far, and each of these 33 may lose kFp8SumError of the
@@ -85,11 +86,14 @@ struct LinearParams {
 // and silu_mul() one after the other give, up to the roundings of RowCount::kMany; with fewer
 // launches and without some of what passes through memory.
 struct NormLinearParams {
-  RmsNormParams norm;   // its out: scratch, whose contents are undefined afterwards
+  // Its out: scratch, whose contents are undefined afterwards. No output of the products overlaps
+  // its x or its out.
+  RmsNormParams norm;
   LinearParams linear;  // its x: norm.out
   // Two outputs of one shape, neither accumulates, and their `out` do not overlap; that of the
   // second is scratch. That of the first may be bf16 if Backend::input_dtype() is bf16 of both
-  // matrices and they come alone: no bias, no low-rank term.
+  // matrices and they come alone: no bias, no low-rank term, not precise, and the norm not in
+  // place.
   bool gated = false;
   // [num_tokens, ceil(rows / kLargestColumns)]  f32 or absent: receives, of gated products, what
   // LinearParams::x_largest is, if norm_linear() returns true.

@@ -16,13 +16,17 @@
 namespace lserve::testing {
 namespace {
 
-class NormLinearTest : public BackendTest {};
+class NormLinearTest : public BackendTest {
+ protected:
+  bool is_cuda() { return backend().arithmetic().starts_with("cuda"); }
+};
 
 constexpr std::array kFormats = {WeightFormat::kBF16, WeightFormat::kW8A8, WeightFormat::kFp8,
                                  WeightFormat::kW4A8, WeightFormat::kW4A16};
-constexpr std::array<int64_t, 12> kTokens = {1, 1, 1, 2, 3, 4, 5, 8, 9, 16, 17, 70};
-constexpr std::array<int64_t, 10> kColumns = {32,   64,   192,  576,  1536,
-                                              2048, 2056, 4096, 4104, 14336};
+constexpr std::array<int64_t, 14> kTokens = {1, 1, 1, 2, 3, 4, 5, 8, 9, 16, 17, 70, 133, 300};
+constexpr std::array<int64_t, 12> kColumns = {32,   33,   130,  192,  576,  1536,
+                                              2048, 2056, 4096, 4104, 4098, 14336};
+constexpr std::array<int64_t, 4> kFewColumns = {32, 33, 130, 576};  // where there are many tokens
 constexpr float kEpsilon = 1e-5F;
 
 template <typename List>
@@ -51,7 +55,8 @@ struct Matrix {
 
 struct Call {
   Call(Backend* backend, Random* random)
-      : tokens(pick(kTokens, random)), columns(pick(kColumns, random)) {
+      : tokens(pick(kTokens, random)),
+        columns(tokens > 17 ? pick(kFewColumns, random) : pick(kColumns, random)) {
     const WeightFormat format = pick(kFormats, random);
     x = make(random->integer(0, 3) == 0 ? Values::kHeavyTail : Values::kNormal, tokens * columns,
              columns, random);
@@ -146,11 +151,13 @@ TEST_P(NormLinearTest, SameBitsAsOneByOne) {
 
 // What linear() would round may come rounded: then nothing changes.
 TEST_P(NormLinearTest, RoundedInputIsTheSame) {
+  int taken = 0;
   for_each_case(test_cases(60), [&](Random& random, int64_t) {
     const int64_t tokens = pick(kTokens, &random);
     const int64_t columns = pick(kColumns, &random);
     Matrix m(&backend(), WeightFormat::kBF16, random.integer(1, 150), columns, &random);
     if (backend().input_dtype(m.weight, RowCount::kMany) != DType::kBF16) return;
+    ++taken;
     auto x = make(Values::kNormal, tokens * columns, columns, &random);
     std::vector<bf16> rounded;
     for (const float value : x) rounded.push_back(to_bf16(value));
@@ -166,11 +173,13 @@ TEST_P(NormLinearTest, RoundedInputIsTheSame) {
     }
     EXPECT_TRUE(same_bits(results[0], results[1])) << tokens << " tokens, " << columns;
   });
+  EXPECT_TRUE(!is_cuda() || taken > 0) << "a case that is never reached";
 }
 
 // The largest |x| may come along: it is what linear() would find, and what norm_linear() says of
 // its gated result.
 TEST_P(NormLinearTest, LargestComesAlong) {
+  int known = 0;
   for_each_case(test_cases(150), [&](Random& random, int64_t) {
     Call call(&backend(), &random);
     if (!call.gated) return;
@@ -199,6 +208,7 @@ TEST_P(NormLinearTest, LargestComesAlong) {
       }
     }
     if (!is_known) return;
+    ++known;
     const WeightFormat format = pick(kFormats, &random);
     if (format == WeightFormat::kBF16) return;
     Matrix down(&backend(), format, random.integer(1, 150), rows, &random);
@@ -215,16 +225,45 @@ TEST_P(NormLinearTest, LargestComesAlong) {
     }
     EXPECT_TRUE(same_bits(sums[0], sums[1])) << weight_format_name(format);
   });
+  EXPECT_TRUE(!is_cuda() || known > 0) << "a case that is never reached";
+}
+
+// Products in 8 bits of many rows: the kernel that rounds norms too.
+TEST_P(NormLinearTest, ManyRowsInEightBits) {
+  for (const WeightFormat format : {WeightFormat::kW8A8, WeightFormat::kFp8, WeightFormat::kW4A8}) {
+    for (const int64_t tokens : {64, 133, 300}) {
+      for (const int64_t columns : {33, 130, 4096, 10240, 10248}) {
+        Random random(static_cast<uint64_t>(tokens * columns));
+        Call call(&backend(), &random);
+        call.tokens = tokens;
+        call.columns = columns;
+        call.x = make(Values::kNormal, tokens * columns, columns, &random);
+        call.norm = make(Values::kNormal, columns, columns, &random);
+        call.matrices.clear();
+        call.matrices.emplace_back(&backend(), format, 48, columns, &random);
+        call.before = {make(Values::kNormal, tokens * 48, 48, &random)};
+        call.gated = false;
+        call.precise = false;
+        call.rows_are = RowCount::kMany;
+        const auto expected = call.one_by_one(&backend());
+        const auto got = call.at_once(&backend());
+        EXPECT_TRUE(same_bits(got[0], expected[0]))
+            << weight_format_name(format) << ", " << tokens << " x " << columns;
+      }
+    }
+  }
 }
 
 // A result in bf16: gate, up and their product are each rounded once.
 TEST_P(NormLinearTest, GateInBf16) {
+  int taken = 0;
   for_each_case(test_cases(60), [&](Random& random, int64_t) {
     Call call(&backend(), &random);
     const auto takes_bf16 = [&](const Matrix& m) {
       return backend().input_dtype(m.weight, RowCount::kMany) == DType::kBF16;
     };
     if (!call.gated || !std::ranges::all_of(call.matrices, takes_bf16)) return;
+    ++taken;
     call.rows_are = RowCount::kMany;
     call.precise = false;
     for (Matrix& m : call.matrices) m.bias.clear();
@@ -252,6 +291,7 @@ TEST_P(NormLinearTest, GateInBf16) {
       ASSERT_NEAR(to_float(got[i]), expected, bound + 1e-37) << gate << " and " << up;
     }
   });
+  EXPECT_TRUE(!is_cuda() || taken > 0) << "a case that is never reached";
 }
 
 // Of a NaN in a row, no other row knows.

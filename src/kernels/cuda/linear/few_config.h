@@ -26,7 +26,10 @@ inline constexpr int kRingBytes = kStages * kStageBytes;
 // x that each CTA makes for itself (own_rows.cuh): at the most. With more bytes fewer CTAs would
 // fit.
 inline constexpr int kMostOwnRows = 2;
-inline constexpr int kMostOwnBytes = 36 * 1024;
+// The bytes fit beside the largest ring into 99 KiB, which is what a CTA of sm_86 and sm_89 has.
+inline constexpr int kMostOwnBytes = 24 * 1024;
+// Of a row whose largest number has to be looked for, by every CTA.
+inline constexpr int64_t kMostOwnColumns = 8192;
 
 // Of a product with a gate, half of a block's rows are the gate's, and half the other matrix's.
 constexpr int rows_of_block(bool gated) { return gated ? kBlockRows / 2 : kBlockRows; }

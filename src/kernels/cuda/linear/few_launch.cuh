@@ -16,6 +16,7 @@ template <typename Format, int kTokenTiles, bool kOwn, bool kGated>
 void launch_tiles(const FewArgs& args, const FewLaunch& launch, const Queue& queue) {
   constexpr auto kKernel = few_rows_kernel<Format, kTokenTiles, kOwn, kGated>;
   constexpr int kMostBytes = kFewSharedBytes<Format> + (kOwn ? kMostOwnBytes : 0);
+  static_assert(kMostBytes <= 99 * 1024, "sm_86 has no more for a CTA");
   static const bool starts_early = [] {
     CUDA_CHECK(
         cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostBytes));

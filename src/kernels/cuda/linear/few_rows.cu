@@ -77,6 +77,7 @@ struct FormatTraits {
   int64_t rows_of_cta = 0;  // of x, where there are many
   int64_t slice_columns = 0;
   int64_t column_bytes = 0;  // of x, as it is multiplied
+  bool has_scale = false;
   bool has_sums = false;
 };
 
@@ -88,6 +89,7 @@ FormatTraits traits_of(WeightFormat format) {
               .rows_of_cta = Format::kMostTiles * kTileTokens,
               .slice_columns = kSliceColumns<Format>,
               .column_bytes = Format::Input::kChunkBytes / kChunk,
+              .has_scale = Format::Input::kHasScale,
               .has_sums = Format::Input::kHasSums};
   });
   return traits;
@@ -118,7 +120,8 @@ struct CallShape {
     return round_up(at + groups * int64_t{sizeof(float)}, 16);
   }
   bool can_own(const FewRowsParams& params) const {
-    return params.num_tokens <= kMostOwnRows &&
+    const bool looks = traits.has_scale && params.x_largest == nullptr;
+    return params.num_tokens <= kMostOwnRows && !(looks && layout.columns > kMostOwnColumns) &&
            params.num_tokens * own_stride(params) <= kMostOwnBytes;
   }
 

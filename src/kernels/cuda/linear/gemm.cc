@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "kernels/cuda/common/cublas_check.h"
 #include "kernels/cuda/linear/gemm_plan.h"
+#include "kernels/cuda/linear/plain_product.h"
 
 namespace lserve::cuda {
 
@@ -156,26 +157,8 @@ void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
   if (multiply(*plan, algorithm, args, stream)) return;
   plan->chosen[args.num_tokens] = &plan->algorithm;
   if (multiply(*plan, plan->algorithm, args, stream)) return;
-  run_halves(args, stream);
-}
-
-// What a trial did not meet: cuBLASLt refuses a number of rows that it promised to serve. Their
-// bits do not depend on how many there are at a time.
-void Gemm::run_halves(const GemmArgs& args, CUstream_st* stream) {
-  const int64_t half = args.num_tokens / 2 / kInt8Rows * kInt8Rows;
-  const int64_t first = half > 0 ? half : args.num_tokens / 2;
-  const bool even = args.type != GemmType::kInt8 || half > 0;
-  CHECK(first > 0 && even && "cuBLASLt refuses what it promised");
-  const int64_t stride = args.out_stride == 0 ? args.rows : args.out_stride;
-  GemmArgs part = args;
-  part.num_tokens = first;
-  run(part, stream);
-  part.num_tokens = args.num_tokens - first;
-  part.x =
-      static_cast<const std::byte*>(args.x) + first * args.columns * gemm_input_bytes(args.type);
-  part.out = static_cast<std::byte*>(args.out) + first * stride * gemm_output_bytes(args.type);
-  if (args.x_scales != nullptr) part.x_scales = args.x_scales + first;
-  run(part, stream);
+  // What a trial did not meet: cuBLASLt refuses a number of rows that it promised to serve.
+  plain_product(args, stream);
 }
 
 }  // namespace lserve::cuda

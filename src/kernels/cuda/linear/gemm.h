@@ -86,7 +86,6 @@ class Gemm {
   bool try_out(Plan* plan, const std::vector<cublasLtMatmulAlgo_t>& list,
                const GemmTrial& trial) const;
   void find_tier(Plan* plan, size_t tier, Bench* bench) const;
-  void run_halves(const GemmArgs& args, CUstream_st* stream);
   bool multiply(Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const GemmArgs& args,
                 CUstream_st* stream) const;
 

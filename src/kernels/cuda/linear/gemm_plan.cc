@@ -32,7 +32,7 @@ cudaDataType_t input_type(GemmType type) {
   return CUDA_R_8F_E4M3;
 }
 
-// Of the factors alpha and beta too, but for kBF16Rounded.
+// Of sums, and of the factors alpha and beta.
 cudaDataType_t sum_type(GemmType type) { return type == GemmType::kInt8 ? CUDA_R_32I : CUDA_R_32F; }
 
 }  // namespace

@@ -176,7 +176,7 @@ void Gemm::find_tier(Plan* plan, size_t tier, Bench* bench) const {
   double least = bench->seconds(*next, timed);
   for (const cublasLtMatmulAlgo_t& algorithm : list) {
     const double seconds = bench->seconds(algorithm, timed);
-    if (seconds >= least || !bench->agrees(algorithm, timed)) continue;
+    if (seconds >= least || !bench->agrees(algorithm, most)) continue;
     least = seconds;
     plan->of_tiers[tier] = algorithm;
   }

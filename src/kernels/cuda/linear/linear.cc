@@ -94,6 +94,7 @@ void size_linear(const ScratchLimits& limits, ScratchSizes* sizes) {
 
 void check_linear(const LinearParams& params) {
   check_low_rank(params);
+  if (params.x_largest.data != nullptr) CHECK_EQ(params.x_largest.dim(0), params.x.dim(0));
   for (const LinearOutput& output : params.outputs) {
     CHECK_EQ(output.weight->columns, params.x.dim(1));
     CHECK(output.out.shape == Shape({params.x.dim(0), output.weight->rows}));

@@ -7,6 +7,7 @@ namespace lserve::cuda {
 
 bool norm_few(const NormLinearParams& params, Context* context) {
   const LinearParams& linear = params.linear;
+  check_linear(linear);
   if (linear.outputs.size() > size_t{kMaxFewOutputs} || total_rank(linear.outputs) > 0)
     return false;
   FewRowsOutput outputs[kMaxFewOutputs];

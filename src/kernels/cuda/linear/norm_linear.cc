@@ -14,7 +14,7 @@ bool norm_linear(const NormLinearParams& params, Context* context) {
 }
 
 bool writes_largest(const NormLinearParams& params) {
-  return params.linear.rows == RowCount::kFew && params.largest.data != nullptr;
+  return params.gated && params.linear.rows == RowCount::kFew && params.largest.data != nullptr;
 }
 
 }  // namespace lserve::cuda

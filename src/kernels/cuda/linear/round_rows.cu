@@ -68,20 +68,6 @@ void launch(const RoundArgs& args, int64_t num_tokens, const Queue& queue) {
 
 }  // namespace
 
-void round_to_int8(const float* x, int64_t num_tokens, const RowWeightLayout& layout, void* codes,
-                   float* scales, Context* context) {
-  CHECK(layout.format == WeightFormat::kW8A8);
-  RoundArgs args{};
-  args.x = x;
-  args.x_stride = layout.columns;
-  args.columns = static_cast<int32_t>(layout.columns);
-  args.padded = static_cast<int32_t>(layout.padded_columns());
-  args.vectors = vectors_fit(layout.columns, {x});
-  args.codes = static_cast<std::byte*>(codes);
-  args.scales = scales;
-  launch<Int8Input>(args, num_tokens, *context);
-}
-
 RoundedRows round_rows(const float* x, int64_t x_stride, int64_t num_tokens,
                        const RowWeightLayout& layout, Context* context) {
   CHECK(0 < num_tokens && num_tokens <= kMostRoundedRows);

@@ -132,7 +132,8 @@ struct Bounds {
 };
 
 // `to`: this lane's channels of the minima; the maxima follow head_dim further on. Rounding keeps
-// the order, so that bounds of rounded keys are rounded bounds.
+// the order, so that bounds of rounded keys are rounded bounds (but for the sign of a zero that
+// float32 keys round to).
 template <typename Layout>
 __device__ void write_min_max(const Bounds<Layout>& bounds, bf16* to) {
 #pragma unroll
