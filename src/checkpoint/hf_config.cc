@@ -139,6 +139,7 @@ Result<ModelConfig> parse_hf_config(const Json& config_json, const std::string& 
   extend_context(config);
   RETURN_IF_ERROR(check_supported(fields, config));
   config.qkv_bias = config.architecture == "Qwen2ForCausalLM";
+  config.calibrated = config_json.find("calibration") != nullptr;
   ASSIGN_OR_RETURN(const auto bos, fields.find_int("bos_token_id", kTokenRange));
   if (bos) config.bos_token_id = static_cast<int32_t>(*bos);
   RETURN_IF_ERROR(parse_eos(fields, config));

@@ -177,6 +177,12 @@ Status check_files(const std::string& directory) {
 Result<std::unique_ptr<LoraAdapter>> LoraAdapter::open(const std::string& directory,
                                                        const ModelConfig& base) {
   RETURN_IF_ERROR(check_files(directory));
+  if (base.calibrated) {
+    return model_error(cat(directory,
+                           ": an adapter fits the weights that it was trained with, and ",
+                           "this model's were calibrated ('calibration' in its config.json); use ",
+                           "one quantised without --calibrate"));
+  }
   const std::string config_path = directory + kConfigFile;
   ASSIGN_OR_RETURN(const Json json, read_json_object(config_path, kMaxConfigBytes, kJsonLimits));
   ASSIGN_OR_RETURN(const LoraConfig config, LoraConfig::parse(json, config_path));

@@ -51,6 +51,7 @@ struct ModelConfig {
   double rms_norm_eps = 1e-5;
   bool tied_embeddings = false;  // lm_head is the embedding matrix
   bool qkv_bias = false;
+  bool calibrated = false;  // its weights were rewritten: an adapter of the original does not fit
   RopeConfig rope;
   std::optional<int32_t> bos_token_id;
   std::vector<int32_t> eos_token_ids;

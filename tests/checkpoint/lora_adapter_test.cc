@@ -67,6 +67,17 @@ void expect_refused(const Result<std::unique_ptr<LoraAdapter>>& adapter,
   }
 }
 
+TEST(LoraAdapter, DoesNotFitACalibratedModel) {
+  const TempDirectory directory;
+  directory.write("adapter_config.json", config());
+  directory.write("adapter_model.safetensors", good_tensors().build());
+  ModelConfig base = tiny_base();
+  EXPECT_FALSE(base.calibrated);
+  ASSERT_TRUE(LoraAdapter::open(directory.path(), base).ok());
+  base.calibrated = true;
+  expect_refused(LoraAdapter::open(directory.path(), base), {"without --calibrate"});
+}
+
 TEST(LoraAdapter, PairsByModule) {
   const auto adapter = open({});
   ASSERT_TRUE(adapter.ok()) << adapter.status().message();
