@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "base/strings.h"
 #include "kernels/cuda/common/cublas_check.h"
 #include "kernels/cuda/linear/gemm_plan.h"
 #include "kernels/cuda/linear/plain_product.h"
@@ -158,6 +160,12 @@ void Gemm::run(const GemmArgs& args, CUstream_st* stream) {
   plan->chosen[args.num_tokens] = &plan->algorithm;
   if (multiply(*plan, plan->algorithm, args, stream)) return;
   // What a trial did not meet: cuBLASLt refuses a number of rows that it promised to serve.
+  if (!plan->has_warned) {
+    log_warning(cat("cuBLASLt refuses a product of ", args.rows, " x ", args.columns, " with ",
+                    args.num_tokens, " rows of type ", static_cast<int>(args.type),
+                    args.accumulate ? ", added to a result" : "", "; a slow kernel multiplies"));
+  }
+  plan->has_warned = true;
   plain_product(args, stream);
 }
 

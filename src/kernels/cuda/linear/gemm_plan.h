@@ -49,6 +49,7 @@ struct Gemm::Plan {
   cublasLtMatmulAlgo_t algorithm{};  // for any number of rows
   std::array<std::optional<cublasLtMatmulAlgo_t>, kGemmTiers.size()> of_tiers;
   std::map<int64_t, const cublasLtMatmulAlgo_t*> chosen;  // by numbers of rows of x
+  bool has_warned = false;  // that cuBLASLt refuses a product of this shape
 };
 
 }  // namespace lserve::cuda
