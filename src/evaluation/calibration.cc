@@ -1,6 +1,7 @@
 #include "evaluation/calibration.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/strings.h"
 #include "evaluation/calibration_rounding.h"
@@ -254,8 +255,14 @@ Result<LayerRewriter::Tensors> Calibration::rewrite(int64_t layer_index) {
   RETURN_IF_ERROR(round_layer(layer, before, between, std::move(inputs), &tensors, prefix));
   const FloatMatrix compared = first_rows_of(original_, plain_.rows);
   const double whole = squares(compared);
-  errors_.push_back({squared_distance(plain_, compared) / whole,
-                     squared_distance(first_rows_of(rounded_, plain_.rows), compared) / whole});
+  const LayerError error{squared_distance(plain_, compared) / whole,
+                         squared_distance(first_rows_of(rounded_, plain_.rows), compared) / whole};
+  if (!std::isfinite(error.calibrated)) {
+    return model_error(cat("layer ", layer_index,
+                           ": what the calibrated weights make of the text is ",
+                           "not finite; quantise without --calibrate"));
+  }
+  errors_.push_back(error);
   return tensors;
 }
 

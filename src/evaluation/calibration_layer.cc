@@ -73,7 +73,8 @@ void divide_norm(std::vector<float>* scales, FloatVector* norm) {
   read_back(norm);
   for (size_t c = 0; c < before.size(); ++c) {
     const float ratio = before[c] / norm->values[c];
-    const bool usable = before[c] != 0 && norm->values[c] != 0 && std::isfinite(ratio);
+    const bool usable = before[c] != 0 && norm->values[c] != 0 && std::isfinite(norm->values[c]) &&
+                        std::isfinite(ratio);
     if (!usable) norm->values[c] = before[c];
     (*scales)[c] = usable ? ratio : 1.0F;
   }

@@ -53,8 +53,8 @@ void ErrorFeedback::factorise(ThreadPool* pool) {
     const int64_t begin = std::max(int64_t{0}, end - kPanel);
     for (int64_t k = end - 1; k >= begin; --k) {
       float* r = row(k);
-      // Damping keeps it positive, but for roundings.
-      const float diagonal = std::sqrt(std::max(r[k], 1e-30F));
+      // No less than the damping, but for roundings.
+      const float diagonal = std::sqrt(std::max(r[k], damped_by_));
       for (int64_t i = 0; i < k; ++i) r[i] /= diagonal;
       r[k] = diagonal;
       for (int64_t i = begin; i < k; ++i) subtract(r[i], r, i + 1, row(i));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <vector>
 
 #include "engine/engine.h"
@@ -278,6 +279,8 @@ TEST(Calibration, RefusesWhatItCannotDo) {
   EXPECT_EQ(status.kind(), ErrorKind::kModel);
   EXPECT_NE(status.message().find("model.layers.1.self_attn.o_proj.weight"), std::string::npos)
       << status.message();
+  const bool is_left_empty = !std::filesystem::exists(to) || std::filesystem::is_empty(to);
+  EXPECT_TRUE(is_left_empty) << "files of a checkpoint that was not finished";
 }
 
 }  // namespace
