@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "cli/engine_options.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
@@ -64,14 +65,14 @@ Status quantize_verb(CommandLine& options) {
   ASSIGN_OR_RETURN(const auto calibration, open_calibration(options, from, choice));
   QuantisedFiles files;
   {
+    const InterruptScope interrupt;
     Progress progress("convert", Progress::Unit::kBytes);
-    ASSIGN_OR_RETURN(files, quantise_checkpoint(
-                                from, choice, to,
-                                [&](uint64_t done, uint64_t total) {
-                                  progress.update(static_cast<int64_t>(done),
-                                                  static_cast<int64_t>(total));
-                                },
-                                calibration.get()));
+    const auto report = [&](uint64_t done, uint64_t total) {
+      progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
+      return interrupt.flag()->load() ? Status::error(ErrorKind::kInterrupted, "interrupted")
+                                      : Status();
+    };
+    ASSIGN_OR_RETURN(files, quantise_checkpoint(from, choice, to, report, calibration.get()));
   }
   if (options.get_flag("json")) {
     Json json = Json::object()

@@ -225,12 +225,13 @@ Status check_quantisation(const std::string& from, const WeightChoice& choice,
 }
 
 Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const WeightChoice& choice,
-                                           const std::string& to, const LoadProgress& progress,
+                                           const std::string& to, const ConvertProgress& progress,
                                            LayerRewriter* rewriter) {
   ASSIGN_OR_RETURN(Source source, open_source(from, choice, to));
   const std::vector<TensorInfo> tensors = by_layers(*source.checkpoint);
   QuantisedFiles result;
   RETURN_IF_ERROR(make_directory(to));
+  RETURN_IF_ERROR(copy_companions(from, to, &result.files));  // what fails at once, at once
   ASSIGN_OR_RETURN(
       SafetensorsOutput output,
       SafetensorsOutput::create(to + "/model.safetensors", entries_of(tensors, choice, &result)));
@@ -239,11 +240,10 @@ Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const Weight
   for (const TensorInfo& tensor : tensors) {
     RETURN_IF_ERROR(writer.write(tensor));
     done += tensor.bytes;
-    if (progress) progress(done, result.bytes_before);
+    if (progress) RETURN_IF_ERROR(progress(done, result.bytes_before));
   }
   RETURN_IF_ERROR(source.checkpoint->verify_unchanged());
   RETURN_IF_ERROR(output.commit());
-  RETURN_IF_ERROR(copy_companions(from, to, &result.files));
   if (rewriter != nullptr) source.config.set("calibration", rewriter->describe());
   RETURN_IF_ERROR(write_file(to + "/config.json", source.config.dump(2) + "\n"));
   return result;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -35,14 +36,18 @@ class LayerRewriter {
   virtual Json describe() const = 0;
 };
 
+// Bytes of the file converted so far, of all. What it returns other than ok ends the work.
+using ConvertProgress = std::function<Status(uint64_t done, uint64_t total)>;
+
 // From the Hugging Face directory `from` into `to`, which is made if it is not there: config.json
 // with the declaration, model.safetensors, and copies of the tokenizer's files, of
 // generation_config.json and of head_pattern/. config.json is written last, so that what was cut
-// off is no model. kUsage: no such directory, a choice that changes nothing, of other formats than
-// kRowFormats or that check_weight_choice() refuses, or `to` has a config.json or a
-// model.safetensors already. kModel; kRuntime: cannot write.
+// off is no model; a failure leaves no part of model.safetensors. kUsage: no such directory, a
+// choice that changes nothing, of other formats than kRowFormats or that check_weight_choice()
+// refuses, or `to` has a config.json or a model.safetensors already. kModel; kRuntime: cannot
+// write.
 Result<QuantisedFiles> quantise_checkpoint(const std::string& from, const WeightChoice& choice,
-                                           const std::string& to, const LoadProgress& progress,
+                                           const std::string& to, const ConvertProgress& progress,
                                            LayerRewriter* rewriter = nullptr);
 
 // The refusals of the above that need no work, before a long calibration.

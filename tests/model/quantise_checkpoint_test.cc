@@ -123,6 +123,24 @@ TEST(QuantiseCheckpoint, CopiesWhatBelongsToTheModel) {
   EXPECT_EQ((*checkpoint)->find("model.norm.weight")->format, WeightFormat::kF32);
 }
 
+TEST(QuantiseCheckpoint, WhatIsCutOffLeavesNoModel) {
+  const Directories at;
+  int calls = 0;
+  const auto stop_at_the_second = [&](uint64_t done, uint64_t total) {
+    EXPECT_LE(done, total);
+    return ++calls == 2 ? Status::error(ErrorKind::kInterrupted, "interrupted") : Status();
+  };
+  const WeightChoice choice{WeightFormat::kW8A8, {}, 1};
+  const auto cut = quantise_checkpoint(at.from.path(), choice, at.to, stop_at_the_second);
+  EXPECT_EQ(cut.status().kind(), ErrorKind::kInterrupted);
+  EXPECT_EQ(calls, 2);
+  for (const auto& file : std::filesystem::directory_iterator(at.to)) {
+    const std::string name = file.path().filename();
+    EXPECT_FALSE(name.starts_with("model.safetensors") || name == "config.json") << name;
+  }
+  EXPECT_TRUE(at.quantise(WeightFormat::kW8A8).ok()) << "into what was left";
+}
+
 TEST(QuantiseCheckpoint, RefusesToQuantiseTwice) {
   const Directories at;
   ASSERT_TRUE(at.quantise(WeightFormat::kW8A8).ok());
