@@ -16,18 +16,8 @@ import gguf
 import numpy as np
 from gguf.quants import dequantize
 
-CONTROL = 3  # tokenizer.ggml.token_type of a control token
-LAYER_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+from gguf_fields import CONTROL, LAYER_NAMES, find_value, value_of
+
 WHOLE_NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -41,23 +31,6 @@ PRE_TOKENIZERS = {
         "pretokenizers": [{"type": "Digits", "individual_digits": True}, BYTE_LEVEL],
     },
 }
-
-
-class Metadata:
-    def __init__(self, reader: gguf.GGUFReader):
-        self.reader = reader
-
-    def get(self, key: str, default=None):
-        field = self.reader.get_field(key)
-        if field is None:
-            return default
-        return field.contents() if len(field.data) > 0 else []
-
-    def need(self, key: str):
-        value = self.get(key)
-        if value is None:
-            raise SystemExit(f"the GGUF file has no key {key}")
-        return value
 
 
 def directory_name(name: str) -> str:
@@ -81,40 +54,40 @@ def to_bf16(values: np.ndarray) -> bytes:
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
 
 
-def config_of(metadata: Metadata, tied: bool) -> dict:
-    if metadata.need("general.architecture") != "llama":
+def config_of(reader: gguf.GGUFReader, tied: bool) -> dict:
+    if value_of(reader, "general.architecture") != "llama":
         raise SystemExit("only GGUF files of the architecture llama are read")
-    if metadata.get("llama.rope.scaling.type", "none") != "none":
+    if value_of(reader, "llama.rope.scaling.type", "none") != "none":
         raise SystemExit("a scaled rope is not converted")
-    hidden = metadata.need("llama.embedding_length")
-    heads = metadata.need("llama.attention.head_count")
+    hidden = value_of(reader, "llama.embedding_length")
+    heads = value_of(reader, "llama.attention.head_count")
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "vocab_size": len(metadata.need("tokenizer.ggml.tokens")),
+        "vocab_size": len(value_of(reader, "tokenizer.ggml.tokens")),
         "hidden_size": hidden,
-        "intermediate_size": metadata.need("llama.feed_forward_length"),
-        "num_hidden_layers": metadata.need("llama.block_count"),
+        "intermediate_size": value_of(reader, "llama.feed_forward_length"),
+        "num_hidden_layers": value_of(reader, "llama.block_count"),
         "num_attention_heads": heads,
-        "num_key_value_heads": metadata.need("llama.attention.head_count_kv"),
-        "head_dim": metadata.get("llama.attention.key_length", hidden // heads),
+        "num_key_value_heads": value_of(reader, "llama.attention.head_count_kv"),
+        "head_dim": value_of(reader, "llama.attention.key_length", hidden // heads),
         "hidden_act": "silu",
-        "max_position_embeddings": metadata.need("llama.context_length"),
-        "rms_norm_eps": metadata.need("llama.attention.layer_norm_rms_epsilon"),
-        "rope_theta": metadata.need("llama.rope.freq_base"),
+        "max_position_embeddings": value_of(reader, "llama.context_length"),
+        "rms_norm_eps": value_of(reader, "llama.attention.layer_norm_rms_epsilon"),
+        "rope_theta": value_of(reader, "llama.rope.freq_base"),
         "tie_word_embeddings": tied,
-        "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": metadata.get("tokenizer.ggml.eos_token_id"),
+        "bos_token_id": find_value(reader, "tokenizer.ggml.bos_token_id"),
+        "eos_token_id": find_value(reader, "tokenizer.ggml.eos_token_id"),
         "torch_dtype": "bfloat16",
     }
 
 
-def tokenizer_of(metadata: Metadata) -> dict:
-    kind = metadata.need("tokenizer.ggml.pre")
-    if kind not in PRE_TOKENIZERS or metadata.get("tokenizer.ggml.add_bos_token", False):
+def tokenizer_of(reader: gguf.GGUFReader) -> dict:
+    kind = value_of(reader, "tokenizer.ggml.pre")
+    if kind not in PRE_TOKENIZERS or value_of(reader, "tokenizer.ggml.add_bos_token", False):
         raise SystemExit(f"tokenizer {kind!r} is not converted; known are {list(PRE_TOKENIZERS)}")
-    texts = metadata.need("tokenizer.ggml.tokens")
-    kinds = metadata.need("tokenizer.ggml.token_type")
+    texts = value_of(reader, "tokenizer.ggml.tokens")
+    kinds = value_of(reader, "tokenizer.ggml.token_type")
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {
         "version": "1.0",
@@ -130,15 +103,15 @@ def tokenizer_of(metadata: Metadata) -> dict:
         "model": {
             "type": "BPE",
             "vocab": {text: id for id, text in enumerate(texts)},
-            "merges": metadata.need("tokenizer.ggml.merges"),
+            "merges": value_of(reader, "tokenizer.ggml.merges"),
         },
     }
 
 
-def write_tensors(reader: gguf.GGUFReader, metadata: Metadata, path: Path) -> None:
+def write_tensors(reader: gguf.GGUFReader, path: Path) -> None:
     heads = {
-        "attn_q": metadata.need("llama.attention.head_count"),
-        "attn_k": metadata.need("llama.attention.head_count_kv"),
+        "attn_q": value_of(reader, "llama.attention.head_count"),
+        "attn_k": value_of(reader, "llama.attention.head_count_kv"),
     }
     header, data, end = {"__metadata__": {"format": "pt"}}, [], 0
     for tensor in reader.tensors:
@@ -164,16 +137,15 @@ def write_tensors(reader: gguf.GGUFReader, metadata: Metadata, path: Path) -> No
 
 def convert(source: Path, directory: Path) -> None:
     reader = gguf.GGUFReader(source)
-    metadata = Metadata(reader)
     names = {tensor.name for tensor in reader.tensors}
     if "rope_freqs.weight" in names:
         raise SystemExit("a scaled rope is not converted")
     directory.mkdir(parents=True, exist_ok=True)
-    config = config_of(metadata, tied="output.weight" not in names)
-    (directory / "tokenizer.json").write_text(json.dumps(tokenizer_of(metadata)), encoding="utf-8")
-    settings = {"chat_template": metadata.get("tokenizer.chat_template")}
+    config = config_of(reader, tied="output.weight" not in names)
+    (directory / "tokenizer.json").write_text(json.dumps(tokenizer_of(reader)), encoding="utf-8")
+    settings = {"chat_template": find_value(reader, "tokenizer.chat_template")}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    write_tensors(reader, metadata, directory / "model.safetensors")
+    write_tensors(reader, directory / "model.safetensors")
     (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 

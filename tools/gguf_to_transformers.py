@@ -12,28 +12,7 @@ from gguf.quants import dequantize
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-CONTROL = 3  # tokenizer.ggml.token_type of a control token
-LAYER_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-
-
-def value_of(reader: gguf.GGUFReader, key: str, default=None):
-    """A metadata value; `default` where the key is absent, an error where there is none."""
-    field = reader.get_field(key)
-    if field is not None:
-        return field.contents() if len(field.data) > 0 else []
-    if default is None:
-        raise SystemExit(f"the GGUF file has no key {key}")
-    return default
+from gguf_fields import CONTROL, LAYER_NAMES, value_of
 
 
 def read_config(reader: gguf.GGUFReader) -> LlamaConfig:

@@ -20,8 +20,8 @@ from record_gpu import driver
 LONG, LONGEST = 131072, 262144
 STEP_BARS_MS = {("w8a8", "int8"): 3.4, ("w4a8", "int4"): 2.5}
 PROMPT_BARS_S = {"fp8": 6.4}
-WHY = {("w8a8", "int8"): "o and down read their weights at two thirds of the bandwidth: half of a "
-                         "short product's time is its begin and its end",
+WHY = {("w8a8", "int8"): "o and down read their weights well below the bandwidth: a short "
+                         "product's begin and end are much of its time",
        ("w4a8", "int4"): "as w8a8, and products of 4-bit codes are bound by instructions"}
 
 

@@ -8,7 +8,7 @@
 
 #include "model/quantise_checkpoint.h"
 #include "support/engine_harness.h"
-#include "support/example_prompts.h"
+#include "support/example_answers.h"
 #include "support/model_files.h"
 #include "support/record.h"
 #include "support/temp_directory.h"
@@ -56,25 +56,6 @@ FloatMatrix logits_of(Harness& harness) {
   return out;
 }
 
-// Of the example prompts that fit: the share that is answered right.
-double right_answers(Harness& harness) {
-  int64_t asked = 0;
-  int64_t right = 0;
-  for (const ExamplePrompt& example : example_prompts()) {
-    if (example.prompt.size() > kTextBytes) continue;
-    Request request;
-    request.prompt = harness.prompts->raw(example.prompt);
-    request.max_tokens = 16;
-    request.stops = {example.stop};
-    const auto answer = harness.answer(request);
-    EXPECT_TRUE(answer.ok()) << answer.status().message();
-    ++asked;
-    if (answer.ok() && answer->text == example.answer) ++right;
-  }
-  EXPECT_GE(asked, 5);
-  return static_cast<double>(right) / static_cast<double>(asked);
-}
-
 Status calibrate(const std::string& from, const WeightChoice& choice, const std::string& to) {
   ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::open(from));
   ASSIGN_OR_RETURN(TokenizerData data, checkpoint->read_tokenizer());
@@ -112,7 +93,9 @@ TEST(CalibratedRetriever, LosesLessThanPlainRoundingAndAnswers) {
     record().add(std::string("w4a8 calibrated, error of logits, ") + kv_format_name(kv) + " cache",
                  share, "of plain rounding's", "<= 0.5", share <= 0.5);
     EXPECT_LE(share, 0.5) << kv_format_name(kv);
-    EXPECT_GE(right_answers(as_calibrated), 0.9);
+    const Score score = answer_all(as_calibrated, kTextBytes);
+    EXPECT_GE(score.asked, 5);
+    EXPECT_GE(score.share(), 0.9);
   }
 }
 

@@ -7,7 +7,7 @@
 #include "engine/kv_snapshot.h"
 #include "evaluation/perplexity.h"
 #include "support/engine_harness.h"
-#include "support/example_prompts.h"
+#include "support/example_answers.h"
 #include "support/model_files.h"
 #include "support/record.h"
 #include "support/temp_directory.h"
@@ -29,29 +29,6 @@ EngineConfig config_for(BackendKind kind, std::optional<WeightFormat> layers,
   config.backend.kind = kind;
   config.weights = {layers, head, 2};
   return config;
-}
-
-// The example prompts of up to so many bytes: how many there are, how many are answered right.
-struct Score {
-  int64_t asked = 0;
-  int64_t right = 0;
-  double share() const { return static_cast<double>(right) / static_cast<double>(asked); }
-};
-
-Score answer_all(Harness& harness, size_t most_bytes) {
-  Score score;
-  for (const ExamplePrompt& example : example_prompts()) {
-    if (example.prompt.size() > most_bytes) continue;
-    Request request;
-    request.prompt = harness.prompts->raw(example.prompt);
-    request.max_tokens = 16;
-    request.stops = {example.stop};
-    const auto answer = harness.answer(request);
-    EXPECT_TRUE(answer.ok()) << answer.status().message();
-    ++score.asked;
-    if (answer.ok() && answer->text == example.answer) ++score.right;
-  }
-  return score;
 }
 
 // Of the beginning of a text of prose, the last 40 tokens by decode steps.

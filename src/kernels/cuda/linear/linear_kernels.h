@@ -35,9 +35,8 @@ struct FewRowsParams {
   float epsilon = 0;
   bool gated = false;   // two outputs, up to kMostGatedRows rows: silu(first) * second to the first
   bool scalar = false;  // x may lie anywhere: no vectors
-  float* largest = nullptr;  // NormLinearParams::largest, or null
-  const float* x_largest =
-      nullptr;  // [num_tokens, num_x_largest]: LinearParams::x_largest, or null
+  float* largest = nullptr;          // NormLinearParams::largest, or null
+  const float* x_largest = nullptr;  // [num_tokens, num_x_largest]  LinearParams's, or null
   int64_t num_x_largest = 0;
 };
 void few_rows(const FewRowsParams& params, Context* context);

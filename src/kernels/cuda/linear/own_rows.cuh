@@ -1,7 +1,7 @@
 // A few rows of x that every CTA of a product norms and rounds for itself, into shared memory: all
 // of each row for its norm and its scale (or what is known of that), and then the columns that the
-// CTA multiplies with. The bits are those of rms_norm and round_rows.cu; what is saved is two
-// launches, each of which a row waits for longer than for this.
+// CTA multiplies with. The bits are those of rms_norm and round_rows.cu; what is saved is the
+// launches of both.
 #pragma once
 
 #include <cstddef>
